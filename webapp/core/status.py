@@ -1,0 +1,224 @@
+"""The stored words: statuses, roles, kinds and policies. Stored strings are written by hand and never change meaning."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class TaskStatus(StrEnum):
+    """The five standard statuses of every task."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPLETED_WITH_WARNINGS = "completed_with_warnings"
+    FAILED = "failed"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more will happen to the task."""
+        return self not in (TaskStatus.PENDING, TaskStatus.RUNNING)
+
+
+ACTIVE_STATUSES = (TaskStatus.PENDING, TaskStatus.RUNNING)
+FINAL_STATUSES = (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_WARNINGS, TaskStatus.FAILED)
+
+
+class TaskType(StrEnum):
+    """Every kind of background work; the registry in services/tasks.py has one entry for each."""
+
+    BACKUP = "backup"
+    FAN_OUT = "fan_out"
+    CONNECTION_TEST = "connection_test"
+    VERIFICATION = "verification"
+    RETENTION = "retention"
+
+
+class QueueName(StrEnum):
+    """RQ queues, as `rq info` shows them."""
+
+    DEFAULT = "default"
+    BACKUPS = "backups"
+    RESTORES = "restores"
+    NOTIFICATIONS = "notifications"
+    CLOUD = "cloud"
+
+
+class VerificationStatus(StrEnum):
+    """Stands beside the task's status: what a verification found."""
+
+    NOT_RUN = "not_run"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+class VerificationLevel(StrEnum):
+    """How far a verification goes; each level contains the ones before it."""
+
+    NONE = "none"
+    INTACT = "intact"
+    COMPLETE = "complete"
+
+
+class StepStatus(StrEnum):
+    """State of one step of a task."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class ArchiveState(StrEnum):
+    """Where an archive stands on disk."""
+
+    STORED = "stored"
+    QUARANTINED = "quarantined"
+    DELETING = "deleting"
+    DELETED = "deleted"
+    MISSING = "missing"
+
+
+class Role(StrEnum):
+    """What a user may do; each role contains the ones before it."""
+
+    VIEWER = "viewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+    @property
+    def rank(self) -> int:
+        """0 for viewer, 1 for operator, 2 for admin."""
+        return list(Role).index(self)
+
+
+class InstanceKind(StrEnum):
+    """How an instance is reached."""
+
+    ODOO_HTTP = "odoo_http"
+    ODOO_POSTGRES = "odoo_postgres"
+    POSTGRES = "postgres"
+
+
+class FilestoreKind(StrEnum):
+    """Where the filestore of an *Odoo over PostgreSQL* instance lies."""
+
+    NONE = "none"
+    LOCAL = "local"
+    SSH = "ssh"
+
+
+class DatabaseSelection(StrEnum):
+    """Which databases of an instance are meant."""
+
+    SINGLE = "single"
+    SELECTED = "selected"
+    ALL = "all"
+
+
+class Content(StrEnum):
+    """What a run puts into its archive."""
+
+    DATABASE_AND_FILESTORE = "database_and_filestore"
+    DATABASE = "database"
+
+
+class ArchiveFormat(StrEnum):
+    """Zip as Odoo writes it, or PostgreSQL's custom format (database only)."""
+
+    ZIP = "zip"
+    CUSTOM = "custom"
+
+    @property
+    def suffix(self) -> str:
+        """File suffix with its dot."""
+        return ".zip" if self is ArchiveFormat.ZIP else ".dump"
+
+
+class OverlapPolicy(StrEnum):
+    """What happens when a job is due while its former run still works."""
+
+    SKIP = "skip"
+    QUEUE = "queue"
+    PARALLEL = "parallel"
+
+
+class MissedPolicy(StrEnum):
+    """What happens to slots that passed while Holdfast was down."""
+
+    CATCH_UP = "catch_up"
+    SKIP = "skip"
+
+
+class RetentionMode(StrEnum):
+    """The two retention modes."""
+
+    KEEP_LAST_N = "keep_last_n"
+    OLDER_THAN_DAYS = "older_than_days"
+
+
+class SlotState(StrEnum):
+    """What became of one scheduled time of a job."""
+
+    OPEN = "open"
+    FANNED_OUT = "fanned_out"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+
+
+class ErrorCode(StrEnum):
+    """Why a task failed or was left with a warning; the word that docs, filters and tests use."""
+
+    # Outcomes of our own making
+    CANCELLED = "cancelled"
+    WORKER_LOST = "worker_lost"
+    SHUTDOWN = "shutdown"
+    TIMEOUT = "timeout"
+    SKIPPED_OVERLAP = "skipped_overlap"
+    LEASE_LOST = "lease_lost"
+    INTERNAL = "internal"
+    INVALID_CONFIGURATION = "invalid_configuration"
+    SECRET_UNREADABLE = "secret_unreadable"
+    # Reaching the source
+    DNS_FAILED = "dns_failed"
+    CONNECTION_FAILED = "connection_failed"
+    CONNECTION_LOST = "connection_lost"
+    TLS_FAILED = "tls_failed"
+    PLAIN_HTTP_REFUSED = "plain_http_refused"
+    ADDRESS_REFUSED = "address_refused"
+    REDIRECTED = "redirected"
+    HTTP_ERROR = "http_error"
+    STALLED = "stalled"
+    TOO_LARGE = "too_large"
+    # Odoo
+    AUTH_FAILED = "auth_failed"
+    INSECURE_MASTER_PASSWORD = "insecure_master_password"
+    DATABASE_MANAGER_DISABLED = "database_manager_disabled"
+    DATABASE_NOT_FOUND = "database_not_found"
+    NOT_A_BACKUP = "not_a_backup"
+    SOURCE_BACKUP_FAILED = "source_backup_failed"
+    # PostgreSQL and filestore
+    CLIENT_TOO_OLD = "client_too_old"
+    CLIENT_MISSING = "client_missing"
+    PERMISSION_DENIED = "permission_denied"
+    LOCK_TIMEOUT = "lock_timeout"
+    DUMP_FAILED = "dump_failed"
+    FILESTORE_UNREADABLE = "filestore_unreadable"
+    SSH_FAILED = "ssh_failed"
+    HOST_KEY_MISMATCH = "host_key_mismatch"
+    # Archive and disk
+    TRUNCATED = "truncated"
+    CORRUPT = "corrupt"
+    HOSTILE_ARCHIVE = "hostile_archive"
+    INCOMPLETE = "incomplete"
+    DISK_FULL = "disk_full"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_ERROR = "store_error"
+    ARCHIVE_MISSING = "archive_missing"
+    # Warnings
+    ATTACHMENTS_MISSING = "attachments_missing"
+    SIZE_COLLAPSED = "size_collapsed"
+    ROWS_COLLAPSED = "rows_collapsed"
+    FILESTORE_UNLOCKED = "filestore_unlocked"
+    NO_DATABASES = "no_databases"
+    RETENTION_HELD = "retention_held"

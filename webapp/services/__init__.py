@@ -1,0 +1,1 @@
+"""Services: the use cases. One module per noun, functions named by verbs; only they open transactions."""

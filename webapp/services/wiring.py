@@ -1,0 +1,56 @@
+"""What the doors hand to the services: directories, the vault, the queue, the numbers of the lease. Set once per process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from webapp.vault import Vault
+
+
+class TaskQueue(Protocol):
+    """The bell. The database is the calendar, so every method may fail (QueueDown) without anything being lost."""
+
+    def push(self, *, queue: str, task_type: str, task_id: int, queue_task_id: str, description: str) -> None:
+        """Ask a worker to do the task now; twice with the same id is the same as once."""
+
+    def known(self, queue_task_ids: list[str]) -> set[str]:
+        """Those of the ids that wait, are scheduled or run in RQ now."""
+
+    def drop(self, queue_task_id: str) -> None:
+        """Forget a waiting entry; nothing happens when there is none."""
+
+
+class QueueDown(Exception):
+    """Redis cannot be reached now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """See the module docstring."""
+
+    data_directory: Path
+    archive_directory: Path
+    vault: Vault
+    queue: TaskQueue
+    lease_seconds: int = 60
+    heartbeat_seconds: int = 15
+    compression_threads: int = 2
+    session_idle_minutes: int = 30
+    session_absolute_hours: int = 12
+
+
+_installed: list[Wiring] = []
+
+
+def install(wiring: Wiring) -> None:
+    """Called by a door, once (tests: once per app)."""
+    _installed[:] = [wiring]
+
+
+def wired() -> Wiring:
+    """The wiring of this process. Raises RuntimeError when no door has installed one."""
+    if not _installed:
+        raise RuntimeError("no wiring is installed: start through app, worker or cli")
+    return _installed[0]

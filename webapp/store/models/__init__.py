@@ -1,0 +1,41 @@
+"""The tables, by noun. Import models from here."""
+
+from webapp.store.models.archives import Archive
+from webapp.store.models.audit import AuditEvent
+from webapp.store.models.instances import Instance
+from webapp.store.models.jobs import Job, Slot
+from webapp.store.models.settings import Beat, Setting
+from webapp.store.models.tasks import (
+    ConnectionTest,
+    FanOut,
+    RetentionTask,
+    Run,
+    TargetLock,
+    Task,
+    TaskLog,
+    TaskStep,
+    Verification,
+)
+from webapp.store.models.users import Throttle, User, UserSession
+
+__all__ = [
+    "Archive",
+    "AuditEvent",
+    "Beat",
+    "ConnectionTest",
+    "FanOut",
+    "Instance",
+    "Job",
+    "RetentionTask",
+    "Run",
+    "Setting",
+    "Slot",
+    "TargetLock",
+    "Task",
+    "TaskLog",
+    "TaskStep",
+    "Throttle",
+    "User",
+    "UserSession",
+    "Verification",
+]

@@ -1,0 +1,86 @@
+"""Jobs, and their slots: one row per (job, scheduled time), the calendar that nothing can double."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from webapp.core.status import (
+    ArchiveFormat,
+    Content,
+    DatabaseSelection,
+    MissedPolicy,
+    OverlapPolicy,
+    RetentionMode,
+    SlotState,
+    VerificationLevel,
+)
+from webapp.store.db import db
+from webapp.store.models.instances import Instance
+from webapp.store.types import EnumText, UtcDateTime
+
+
+class Job(db.Model):
+    """The standing order: which databases, when, kept how long, verified how. Deleting is soft.
+
+    ``database_selection`` None means «as the instance says». Slots up to ``cursor_at`` are settled;
+    ``next_slot_at`` is the first one after it (None when disabled, deleted or paused for good).
+    """
+
+    __tablename__ = "job"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instance.id"), index=True)
+    name: Mapped[str] = mapped_column(sa.String(128))
+    enabled: Mapped[bool] = mapped_column(default=True)
+
+    database_selection: Mapped[DatabaseSelection | None] = mapped_column(EnumText(DatabaseSelection))
+    databases: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
+    content: Mapped[Content] = mapped_column(EnumText(Content), default=Content.DATABASE_AND_FILESTORE)
+    format: Mapped[ArchiveFormat] = mapped_column(EnumText(ArchiveFormat), default=ArchiveFormat.ZIP)
+
+    cron: Mapped[str] = mapped_column(sa.String(200))
+    time_zone: Mapped[str] = mapped_column(sa.String(64))
+    spread_seconds: Mapped[int] = mapped_column(default=0)
+    overlap_policy: Mapped[OverlapPolicy] = mapped_column(EnumText(OverlapPolicy), default=OverlapPolicy.SKIP)
+    missed_policy: Mapped[MissedPolicy] = mapped_column(EnumText(MissedPolicy), default=MissedPolicy.CATCH_UP)
+    cursor_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    next_slot_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+
+    retention_mode: Mapped[RetentionMode] = mapped_column(EnumText(RetentionMode), default=RetentionMode.KEEP_LAST_N)
+    retention_value: Mapped[int] = mapped_column(default=7)
+    verification_level: Mapped[VerificationLevel] = mapped_column(
+        EnumText(VerificationLevel), default=VerificationLevel.COMPLETE
+    )
+    time_limit_seconds: Mapped[int] = mapped_column(default=6 * 3600)
+    retries: Mapped[int] = mapped_column(default=2)
+    retry_delay_seconds: Mapped[int] = mapped_column(default=300)
+
+    deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    version: Mapped[int] = mapped_column(default=1)
+
+    instance: Mapped[Instance] = relationship()
+
+    __mapper_args__ = {"version_id_col": version}
+
+
+class Slot(db.Model):
+    """One scheduled time of one job. The unique pair is what makes «exactly once» true, whoever reconciles."""
+
+    __tablename__ = "slot"
+    __table_args__ = (sa.UniqueConstraint("job_id", "scheduled_at"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(sa.ForeignKey("job.id"))
+    scheduled_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    due_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    state: Mapped[SlotState] = mapped_column(EnumText(SlotState), default=SlotState.OPEN, index=True)
+    note: Mapped[str] = mapped_column(sa.String(255), default="")
+    missed_count: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    job: Mapped[Job] = relationship()
