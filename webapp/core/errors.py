@@ -76,3 +76,7 @@ class Conflict(HoldfastError):
     """The thing changed or is busy, so the wish cannot be granted as asked."""
 
     permanent = True
+
+
+class QueueDown(HoldfastError):
+    """Redis cannot be reached now. Nothing is lost: the database is the calendar, and reconciling pushes again."""

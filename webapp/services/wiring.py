@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ from webapp.vault import Vault
 
 
 class TaskQueue(Protocol):
-    """The bell. The database is the calendar, so every method may fail (QueueDown) without anything being lost."""
+    """The bell. The database is the calendar, so every method may raise core.errors.QueueDown without anything being lost."""
 
     def push(self, *, queue: str, task_type: str, task_id: int, queue_task_id: str, description: str) -> None:
         """Ask a worker to do the task now; twice with the same id is the same as once."""
@@ -18,12 +19,13 @@ class TaskQueue(Protocol):
     def known(self, queue_task_ids: list[str]) -> set[str]:
         """Those of the ids that wait, are scheduled or run in RQ now."""
 
+    def push_later(
+        self, *, queue: str, task_type: str, task_id: int, queue_task_id: str, description: str, at: datetime
+    ) -> None:
+        """As ``push``, at a time (aware UTC), through rq-scheduler."""
+
     def drop(self, queue_task_id: str) -> None:
         """Forget a waiting entry; nothing happens when there is none."""
-
-
-class QueueDown(Exception):
-    """Redis cannot be reached now."""
 
 
 @dataclass(frozen=True, slots=True)
