@@ -1,0 +1,257 @@
+"""Archives: recorded when a run commits, listed, handed out for download, proved again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.core.errors import ArchiveError, HoldfastError, NotFound
+from webapp.core.manifest import Manifest, expectation_from, parse_manifest
+from webapp.core.reports import BackupResult, Check, VerificationReport
+from webapp.core.status import (
+    ACTIVE_STATUSES,
+    ArchiveState,
+    Content,
+    ErrorCode,
+    TaskType,
+    VerificationLevel,
+    VerificationStatus,
+)
+from webapp.engine.shelf import open_shelf
+from webapp.engine.verify import verify_archive
+from webapp.services.execution import Outcome, execute
+from webapp.services.reporting import TaskReporter
+from webapp.services.tasks import request
+from webapp.services.wiring import wired
+from webapp.store.db import db, release
+from webapp.store.models import Archive, Run, Verification
+
+
+def add_archive(session: Session, run: Run, result: BackupResult, *, now: datetime) -> Archive:
+    """The row of a finished archive, inside the transaction that settles its run."""
+    report = result.report
+    passed = report is not None and report.passed
+    rows = result.facts.table_rows
+    archive = Archive(
+        run_id=run.id,
+        job_id=run.job_id,
+        instance_id=run.instance_id,
+        instance_name=run.instance_name,
+        database_name=run.database_name,
+        content=run.content,
+        format=run.format,
+        relative_path=result.relative_path,
+        size_bytes=result.size_bytes,
+        sha256=result.sha256,
+        taken_at=_moment(result.facts.snapshot_at, now),
+        created_at=now,
+        state=ArchiveState.QUARANTINED if result.quarantined else ArchiveState.STORED,
+        verification_status=_status(report),
+        verification_level=report.level if report is not None and passed else VerificationLevel.NONE,
+        verified_at=now if report is not None else None,
+        report=[check.as_json() for check in report.checks] if report is not None else [],
+        row_total=sum(rows.values()) if rows is not None else None,
+        table_count=len(rows) if rows is not None else None,
+        attachment_count=result.facts.attachment_count,
+        odoo_version=result.facts.versions.get("odoo", "")[:32],
+        postgresql_version=result.facts.versions.get("postgresql", "")[:32],
+    )
+    session.add(archive)
+    return archive
+
+
+def adopt_archive(session: Session, run: Run, manifest: Manifest, relative_path: str, *, now: datetime) -> Archive:
+    """The row of a complete archive found on disk after its worker died between rename and commit."""
+    checks = tuple(Check.from_json(item) for item in manifest.checks)
+    archive = Archive(
+        run_id=run.id,
+        job_id=run.job_id,
+        instance_id=run.instance_id,
+        instance_name=run.instance_name,
+        database_name=run.database_name,
+        content=run.content,
+        format=run.format,
+        relative_path=relative_path,
+        size_bytes=manifest.size_bytes,
+        sha256=manifest.sha256,
+        taken_at=_moment(manifest.snapshot_at, now),
+        created_at=now,
+        state=ArchiveState.STORED,
+        verification_status=VerificationStatus.PASSED if checks else VerificationStatus.NOT_RUN,
+        verification_level=manifest.verification_level,
+        verified_at=now if checks else None,
+        report=[check.as_json() for check in checks],
+        row_total=sum(manifest.table_rows.values()) if manifest.table_rows is not None else None,
+        table_count=len(manifest.table_rows) if manifest.table_rows is not None else None,
+        attachment_count=manifest.attachment_count,
+        odoo_version=manifest.versions.get("odoo", "")[:32],
+        postgresql_version=manifest.versions.get("postgresql", "")[:32],
+    )
+    session.add(archive)
+    return archive
+
+
+def _status(report: VerificationReport | None) -> VerificationStatus:
+    if report is None:
+        return VerificationStatus.NOT_RUN
+    return VerificationStatus.PASSED if report.passed else VerificationStatus.FAILED
+
+
+def _moment(text: str, otherwise: datetime) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return otherwise
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def get_archive(archive_id: int) -> Archive:
+    """The archive. Raises NotFound."""
+    archive = db.session.get(Archive, archive_id, populate_existing=True)
+    if archive is None:
+        raise NotFound(f"There is no restore point {archive_id}.")
+    return archive
+
+
+def newest_verified(instance_id: int, database: str, content: Content | None = None) -> Archive | None:
+    """The newest stored archive of the database that passed its verification."""
+    query = (
+        sa.select(Archive)
+        .where(
+            Archive.instance_id == instance_id,
+            Archive.database_name == database,
+            Archive.state == ArchiveState.STORED,
+            Archive.verification_status == VerificationStatus.PASSED,
+        )
+        .order_by(Archive.taken_at.desc())
+        .limit(1)
+    )
+    if content is not None:
+        query = query.where(Archive.content == content)
+    return db.session.scalar(query)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFilter:
+    """Which archives to list; newest first. ``with_gone`` adds deleted and missing ones."""
+
+    instance_id: int | None = None
+    database: str = ""
+    verification: VerificationStatus | None = None
+    with_gone: bool = False
+    offset: int = 0
+    limit: int = 50
+
+
+SHOWN_STATES = (ArchiveState.STORED, ArchiveState.QUARANTINED, ArchiveState.MISSING)
+
+
+def list_archives(wanted: ArchiveFilter) -> tuple[Sequence[Archive], int]:
+    """One page of archives, newest first, and how many there are in all."""
+    query = sa.select(Archive)
+    if not wanted.with_gone:
+        query = query.where(Archive.state.in_(SHOWN_STATES))
+    if wanted.instance_id is not None:
+        query = query.where(Archive.instance_id == wanted.instance_id)
+    if wanted.database:
+        query = query.where(Archive.database_name == wanted.database)
+    if wanted.verification is not None:
+        query = query.where(Archive.verification_status == wanted.verification)
+    total = db.session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
+    page = query.order_by(Archive.taken_at.desc(), Archive.id.desc()).offset(wanted.offset).limit(wanted.limit)
+    return db.session.scalars(page).all(), total
+
+
+def archive_of_run(run_id: int) -> Archive | None:
+    """The archive that a run made, whatever its state."""
+    return db.session.scalar(sa.select(Archive).where(Archive.run_id == run_id))
+
+
+def file_path(archive: Archive) -> str:
+    """Absolute path of the archive's file. Raises NotFound when it is deleted or not there."""
+    if archive.state not in (ArchiveState.STORED, ArchiveState.QUARANTINED):
+        raise NotFound(f"Restore point {archive.id} is no longer stored ({archive.state.value}).")
+    shelf = open_shelf(str(wired().archive_directory))
+    if not shelf.exists(archive.relative_path):
+        raise NotFound(
+            f"The file of restore point {archive.id} is not in the archive store.",
+            hint="Look whether the disk is mounted, and whether somebody removed the file.",
+        )
+    return shelf.resolve(archive.relative_path)
+
+
+def read_manifest(archive: Archive) -> Manifest:
+    """The side-car manifest of an archive. Raises ArchiveError, NotFound."""
+    file_path(archive)
+    return parse_manifest(open_shelf(str(wired().archive_directory)).read_manifest(archive.relative_path))
+
+
+# Proving again
+
+
+def request_verification(
+    archive_id: int, *, level: VerificationLevel, triggered_by: str, now: datetime
+) -> Verification:
+    """Ask for a verification; one that is already on its way is answered instead. Raises NotFound."""
+    archive = get_archive(archive_id)
+    file_path(archive)
+    active = db.session.scalar(
+        sa.select(Verification).where(Verification.archive_id == archive_id, Verification.status.in_(ACTIVE_STATUSES))
+    )
+    if active is not None:
+        return active
+    task = Verification(
+        type=TaskType.VERIFICATION,
+        title=f"{archive.instance_name} / {archive.database_name}: verify restore point {archive.id}"[:200],
+        triggered_by=triggered_by,
+        instance_id=archive.instance_id,
+        instance_name=archive.instance_name,
+        archive_id=archive_id,
+        level=level,
+        time_limit_seconds=6 * 3600,
+    )
+    request(task, now=now)
+    return task
+
+
+def execute_verification(task_id: int, *, clock: Callable[[], datetime]) -> None:
+    """Execute a Verification task."""
+    execute(task_id, lambda i, reporter: _verify(i, reporter, clock), clock=clock)
+
+
+def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
+    task = db.session.get_one(Verification, task_id)
+    archive_id, level = task.archive_id, task.level
+    archive = get_archive(archive_id)
+    path, expectation = file_path(archive), expectation_from(read_manifest(archive))
+    release()
+    reporter.step("verify", "Verify")
+    report = verify_archive(path, expectation, level, reporter)
+
+    def store(session: Session) -> None:
+        record_report(get_archive(archive_id), report, now=clock())
+
+    error: HoldfastError | None = None
+    if not report.passed:
+        first = report.failed[0]
+        error = ArchiveError(
+            f"Restore point {archive_id} failed its verification: {first.title}: {first.detail}",
+            hint=first.hint,
+            code=first.code or ErrorCode.CORRUPT,
+            permanent=True,
+        )
+    details: dict[str, Any] = {"archive_id": archive_id, "checks": [check.as_json() for check in report.checks]}
+    return Outcome(values={"details": details}, store=store, error=error)
+
+
+def record_report(archive: Archive, report: VerificationReport, *, now: datetime) -> None:
+    """Keep a new verification with its archive. A failed one takes the archive out of what counts."""
+    archive.report = [check.as_json() for check in report.checks]
+    archive.verified_at = now
+    archive.verification_status = _status(report)
+    archive.verification_level = report.level if report.passed else VerificationLevel.NONE

@@ -1,0 +1,301 @@
+"""Executing a task: claim it, run its body under a lease, and settle it exactly once.
+
+The one broad ``except`` of the worker's side is here: whatever a body raises becomes a failed task with a code, a sentence
+and a hint, or a pending one again when a retry is due. A body never settles its own task; it returns what to store with the
+final status, so that status and result become true in one transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from webapp.core.errors import HoldfastError, TaskStopped
+from webapp.core.status import ErrorCode, TaskStatus, TaskType
+from webapp.logs import bound_task
+from webapp.services.reporting import Limits, TaskReporter, lease_lost_stop
+from webapp.services.tasks import get_task, ring
+from webapp.services.wiring import wired
+from webapp.store.claims import Holder, acquire_target, claim_task, release_target, settle_pending, update_held
+from webapp.store.db import db, release, writing
+from webapp.store.models import Run, Task
+
+logger = logging.getLogger(__name__)
+
+BUSY_TARGET_SECONDS = 30
+LONGEST_BACKOFF_SECONDS = 3600
+MOST_SHUTDOWNS = 3
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a body answers.
+
+    Attributes:
+        values: Columns of the task to store with its final status.
+        store: Called inside the final transaction, after the task is settled: add rows that belong to the result.
+        error: Set when the work ended badly though nothing was raised (a verification that failed).
+        ring: Ids of tasks added by ``store`` are appended here by it, and rung after the commit.
+        undo: Called when the lease turned out lost, so that the result does not count: remove what was made.
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    store: Callable[[Session], None] | None = None
+    error: HoldfastError | None = None
+    ring: list[int] = field(default_factory=list)
+    undo: Callable[[], None] | None = None
+
+
+Body = Callable[[int, TaskReporter], Outcome]
+
+
+def execute(
+    task_id: int,
+    body: Body,
+    *,
+    clock: Callable[[], datetime],
+    on_failure: Callable[[Session, Task], None] | None = None,
+) -> None:
+    """Run ``body`` for the task if we can claim it; quietly nothing otherwise.
+
+    ``on_failure`` runs inside the transaction that settles the task as failed for good.
+    """
+    holder = _claim(task_id, clock())
+    if holder is None:
+        return
+    task = get_task(task_id)
+    name = task.queue_task_id or f"task-{task_id}"
+    limits = Limits(wired().lease_seconds, wired().heartbeat_seconds, task.time_limit_seconds)
+    attempt, most = task.attempt, task.max_attempts
+    with bound_task(name):
+        reporter = TaskReporter(holder, limits, clock=clock)
+        release()
+        logger.info("started, attempt %s of %s", attempt, most)
+        if attempt > 1:
+            reporter.log(f"Attempt {attempt} of {most}", "head")
+        outcome, error = _work(task_id, body, reporter)
+        if error is None and outcome is not None:
+            error = _settle_success(holder, reporter, outcome, clock())
+        if error is not None:
+            _settle_error(holder, reporter, error, clock(), on_failure)
+        release()
+
+
+def _work(task_id: int, body: Body, reporter: TaskReporter) -> tuple[Outcome | None, HoldfastError | None]:
+    try:
+        with reporter:
+            outcome = body(task_id, reporter)
+            reporter.check()
+    except HoldfastError as error:
+        db.session.rollback()
+        return None, reporter.stopped or error
+    except Exception as error:  # the worker's side of the three broad excepts
+        db.session.rollback()
+        if type(error).__name__ == "ShutDownImminentException":
+            return None, shutdown_stop()
+        logger.exception("the task's body raised")
+        return None, reporter.stopped or _internal(error)
+    return outcome, None
+
+
+def shutdown_stop() -> TaskStopped:
+    """The worker was asked to stop while the task ran."""
+    return TaskStopped("Stopped because the worker was shut down.", code=ErrorCode.SHUTDOWN)
+
+
+def _internal(error: Exception) -> HoldfastError:
+    return HoldfastError(
+        f"Something unexpected went wrong inside Holdfast: {type(error).__name__}.",
+        hint="The worker's log has the details. Please report this with the lines around it.",
+        code=ErrorCode.INTERNAL,
+    )
+
+
+def _claim(task_id: int, now: datetime) -> Holder | None:
+    """Claim the task, and its target when it is a run; a busy target puts the run back for later."""
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    lease = now + timedelta(seconds=wired().lease_seconds)
+    with writing() as session:
+        holder = claim_task(session, task_id, owner, now=now, lease_until=lease)
+        if holder is None:
+            return None
+        run = session.get(Run, task_id)
+        if run is None or run.instance_id is None:
+            return holder
+        free = acquire_target(
+            session,
+            holder,
+            instance_id=run.instance_id,
+            database=run.database_name,
+            exclusive=run.exclusive,
+            now=now,
+        )
+        if free:
+            return holder
+        waiting = f"Waiting: {run.instance_name} runs one backup at a time."
+        later = now + timedelta(seconds=BUSY_TARGET_SECONDS)
+        update_held(session, holder, {**_pending_again(later, run.attempt - 1), "progress_message": waiting})
+        return None
+
+
+def _pending_again(not_before: datetime, attempt: int) -> dict[str, Any]:
+    return {
+        "status": TaskStatus.PENDING,
+        "not_before": not_before,
+        "attempt": attempt,
+        "lease_until": None,
+        "owner": "",
+        "progress_percent": None,
+    }
+
+
+def _settle_success(holder: Holder, reporter: TaskReporter, outcome: Outcome, now: datetime) -> HoldfastError | None:
+    """Final status and result in one transaction; an error when the lease was lost meanwhile."""
+    values = {**outcome.values, **final_values(outcome, reporter.warnings, now)}
+    columns = {key: value for key, value in values.items() if hasattr(Task, key)}
+    with writing() as session:
+        if reporter.write_gathered(session, **columns):
+            task = get_task(holder.task_id)
+            for key, value in values.items():
+                if key not in columns:
+                    setattr(task, key, value)
+            if outcome.store is not None:
+                outcome.store(session)
+            release_target(session, holder.task_id)
+            freed = _wake_waiting(session, task, now)
+            settled = True
+        else:
+            settled, freed = False, []
+    if not settled:
+        if outcome.undo is not None:
+            outcome.undo()
+        return lease_lost_stop()
+    logger.info("ended: %s", values["status"].value)
+    ring([*outcome.ring, *freed])
+    return None
+
+
+def final_values(outcome: Outcome, warnings: list[dict[str, str]], now: datetime) -> dict[str, Any]:
+    """The columns of a settled task."""
+    status = TaskStatus.COMPLETED_WITH_WARNINGS if warnings else TaskStatus.COMPLETED
+    values: dict[str, Any] = {
+        "error_code": ErrorCode(warnings[0]["code"]) if warnings else None,
+        "error_message": warnings[0]["message"] if warnings else "",
+        "hint": "",
+        "progress_percent": 100,
+    }
+    if outcome.error is not None:
+        status = TaskStatus.FAILED
+        values.update(error_columns(outcome.error), progress_percent=None)
+    return {
+        **values,
+        "status": status,
+        "completed_at": now,
+        "warnings": warnings,
+        "lease_until": None,
+        "not_before": None,
+        "progress_message": "",
+    }
+
+
+def error_columns(error: HoldfastError) -> dict[str, Any]:
+    """An error as columns."""
+    return {"error_code": error.code, "error_message": error.message, "hint": error.hint}
+
+
+def _settle_error(
+    holder: Holder,
+    reporter: TaskReporter,
+    error: HoldfastError,
+    now: datetime,
+    on_failure: Callable[[Session, Task], None] | None,
+) -> None:
+    """Failed for good, or pending again when a retry is due. Lease lost: nothing, another settles it."""
+    reporter.log(error.message, "error")
+    with writing() as session:
+        task = get_task(holder.task_id)
+        again = retry_values(task, error, now)
+        values = again or {
+            **error_columns(error),
+            "status": TaskStatus.FAILED,
+            "completed_at": now,
+            "warnings": reporter.warnings,
+            "lease_until": None,
+            "progress_message": "",
+            "progress_percent": None,
+        }
+        if error.code is ErrorCode.CANCELLED:
+            values = {**values, **cancelled_words(task, now)}
+        if not reporter.write_gathered(session, **values):
+            logger.warning("could not settle: the lease was lost (%s)", error.code.value)
+            return
+        release_target(session, holder.task_id)
+        freed = _wake_waiting(session, task, now)
+        if again is None and on_failure is not None:
+            session.expire(task)
+            on_failure(session, task)
+    logger.warning("ended: %s: %s%s", error.code.value, error.message, " (will be tried again)" if again else "")
+    ring(freed)
+
+
+def cancelled_words(task: Task, now: datetime) -> dict[str, Any]:
+    """Who cancelled it."""
+    by = task.cancelled_by
+    return {"error_message": f"Cancelled by {by}." if by else "Cancelled.", "hint": "", "completed_at": now}
+
+
+def retry_values(task: Task, error: HoldfastError, now: datetime) -> dict[str, Any] | None:
+    """Columns that make the task pending again, or None when it failed for good.
+
+    A shutdown is no fault of the task, so that attempt is not counted; it is repeated a few times at most.
+    """
+    if task.cancel_requested_at is not None:
+        return None
+    if error.code is ErrorCode.SHUTDOWN:
+        shutdowns = int(task.details.get("shutdowns", 0)) + 1
+        if shutdowns > MOST_SHUTDOWNS:
+            return None
+        values = _pending_again(now, task.attempt)
+        return {
+            **values,
+            "details": {**task.details, "shutdowns": shutdowns},
+            "max_attempts": task.max_attempts + 1,
+            "progress_message": "Interrupted by a shutdown; starts again.",
+        }
+    if error.permanent or task.attempt >= task.max_attempts:
+        return None
+    wait = min(LONGEST_BACKOFF_SECONDS, task.retry_delay_seconds * 2 ** (task.attempt - 1))
+    return {
+        **_pending_again(now + timedelta(seconds=wait), task.attempt),
+        **error_columns(error),
+        "progress_message": f"Attempt {task.attempt} of {task.max_attempts} failed; the next one follows.",
+    }
+
+
+def _wake_waiting(session: Session, task: Task, now: datetime) -> list[int]:
+    """Runs that wait for this task's instance may start now; the oldest first."""
+    if task.type is not TaskType.BACKUP or task.instance_id is None:
+        return []
+    query = (
+        db.select(Run.id)
+        .where(
+            Run.instance_id == task.instance_id,
+            Run.status == TaskStatus.PENDING,
+            Run.not_before > now,
+            Run.progress_message.startswith("Waiting:"),
+        )
+        .order_by(Run.id)
+        .limit(4)
+    )
+    waiting = list(session.scalars(query))
+    for run_id in waiting:
+        settle_pending(session, run_id, {"not_before": now})
+    return waiting

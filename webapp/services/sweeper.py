@@ -1,0 +1,198 @@
+"""The sweeper: settles what dead workers left. It runs at every start and with every pass of a scheduler.
+
+Running tasks whose lease ran out are adopted when a complete archive of exactly their fence lies in the store, otherwise they
+are tried again or failed as ``worker_lost``. Only what is dead is cleaned: a workplace whose task is alive is never touched.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.core.errors import HoldfastError, StoreError
+from webapp.core.manifest import parse_manifest
+from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
+from webapp.engine.shelf import Shelf, open_shelf
+from webapp.services.archives import adopt_archive
+from webapp.services.execution import cancelled_words, error_columns, retry_values
+from webapp.services.retention import add_retention, resume_deletions
+from webapp.services.tasks import cancelled_values, ring
+from webapp.services.wiring import wired
+from webapp.store.claims import release_target, settle_pending, take_expired
+from webapp.store.db import db, release, writing
+from webapp.store.models import Archive, Run, TargetLock, Task, TaskLog, TaskStep
+
+logger = logging.getLogger(__name__)
+
+GRACE = timedelta(seconds=5)
+ORPHAN_AGE = timedelta(minutes=10)
+
+
+def sweep(now: datetime) -> None:
+    """One pass. Each step is safe to repeat and to be killed."""
+    shelf = _shelf()
+    for task_id, fence in _expired(now):
+        settle_expired(task_id, fence, now, shelf)
+    _settle_cancelled(now)
+    _release_dead_locks()
+    if shelf is not None:
+        _clear_workplaces(shelf, now)
+        _clear_orphans(shelf, now)
+        resume_deletions(now)
+    release()
+
+
+def _shelf() -> Shelf | None:
+    try:
+        return open_shelf(str(wired().archive_directory))
+    except StoreError as error:
+        logger.warning("the archive store is offline, so nothing is swept there: %s", error.message)
+        return None
+
+
+def _expired(now: datetime) -> list[tuple[int, int]]:
+    query = sa.select(Task.id, Task.fence).where(
+        Task.status == TaskStatus.RUNNING, sa.or_(Task.lease_until.is_(None), Task.lease_until < now - GRACE)
+    )
+    found = [(row.id, row.fence) for row in db.session.execute(query)]
+    release()
+    return found
+
+
+def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None) -> None:
+    """Adopt, repeat or fail one task whose worker is gone."""
+    placed = shelf.find_placed(task_id, fence) if shelf is not None else None
+    rung: list[int] = []
+    with writing() as session:
+        task = session.get(Task, task_id)
+        if task is None:
+            return
+        if isinstance(task, Run) and placed is not None and not placed.quarantined:
+            rung = _adopt(session, task, fence, now, placed.manifest, placed.relative_path)
+        else:
+            rung = _give_up(session, task, fence, now)
+    ring(rung)
+
+
+def _adopt(session: Session, run: Run, fence: int, now: datetime, data: object, path: str) -> list[int]:
+    manifest = parse_manifest(data)
+    status = TaskStatus.COMPLETED_WITH_WARNINGS if manifest.warnings else TaskStatus.COMPLETED
+    values = {"status": status, "completed_at": now, "lease_until": None, "progress_percent": 100}
+    values |= {"progress_message": "", "error_code": None, "error_message": "", "hint": ""}
+    if manifest.warnings:
+        values |= {"warnings": list(manifest.warnings), "error_message": manifest.warnings[0]["message"]}
+        values["error_code"] = ErrorCode(manifest.warnings[0]["code"])
+    if not take_expired(session, run.id, fence, before=now - GRACE, values=values):
+        return []
+    session.expire(run)
+    adopt_archive(session, run, manifest, path, now=now)
+    run.size_bytes = manifest.size_bytes
+    run.verification_status = VerificationStatus.PASSED if manifest.checks else VerificationStatus.NOT_RUN
+    _close_steps(session, run.id, now, StepStatus.COMPLETED)
+    _say(session, run.id, now, "good", "The worker ended before it could report; the finished archive was adopted.")
+    release_target(session, run.id)
+    retention = add_retention(session, run, now=now) if manifest.checks else None
+    session.flush()
+    logger.warning("adopted the archive of run %s", run.id)
+    return [retention.id] if retention is not None else []
+
+
+def _give_up(session: Session, task: Task, fence: int, now: datetime) -> list[int]:
+    error = HoldfastError(
+        "The worker stopped without a word while the task ran.",
+        hint="Look in the worker's log and the system log (out of memory, restart, power cut).",
+        code=ErrorCode.WORKER_LOST,
+    )
+    again = retry_values(task, error, now)
+    values = again or {
+        **error_columns(error),
+        "status": TaskStatus.FAILED,
+        "completed_at": now,
+        "lease_until": None,
+        "progress_message": "",
+        "progress_percent": None,
+    }
+    if task.cancel_requested_at is not None:
+        values |= {"error_code": ErrorCode.CANCELLED, **cancelled_words(task, now)}
+    if not take_expired(session, task.id, fence, before=now - GRACE, values=values):
+        return []
+    _close_steps(session, task.id, now, StepStatus.FAILED)
+    _say(session, task.id, now, "error", error.message)
+    release_target(session, task.id)
+    logger.warning("task %s: its worker was lost%s", task.id, "; it will be tried again" if again else "")
+    return []
+
+
+def _close_steps(session: Session, task_id: int, now: datetime, status: StepStatus) -> None:
+    session.execute(
+        sa.update(TaskStep)
+        .where(TaskStep.task_id == task_id, TaskStep.completed_at.is_(None))
+        .values(status=status, completed_at=now)
+    )
+
+
+def _say(session: Session, task_id: int, now: datetime, level: str, message: str) -> None:
+    last = session.scalar(sa.select(sa.func.max(TaskLog.n)).where(TaskLog.task_id == task_id)) or 0
+    session.add(TaskLog(task_id=task_id, n=last + 1, at=now, level=level, message=message))
+
+
+def _settle_cancelled(now: datetime) -> None:
+    query = sa.select(Task).where(Task.status == TaskStatus.PENDING, Task.cancel_requested_at.is_not(None))
+    for task in db.session.scalars(query).all():
+        with writing() as session:
+            settle_pending(session, task.id, cancelled_values(task.cancelled_by, now))
+
+
+def _release_dead_locks() -> None:
+    held = sa.select(Task.id).where(Task.id == TargetLock.task_id, Task.status == TaskStatus.RUNNING).exists()
+    if db.session.scalar(sa.select(sa.func.count()).select_from(TargetLock).where(~held)):
+        with writing() as session:
+            session.execute(sa.delete(TargetLock).where(~held))
+    release()
+
+
+def _clear_workplaces(shelf: Shelf, now: datetime) -> None:
+    for run_id, fence in shelf.list_workplaces():
+        task = db.session.get(Task, run_id, populate_existing=True)
+        alive = task is not None and task.status is TaskStatus.RUNNING and task.fence == fence
+        release()
+        if not alive:
+            logger.info("clearing what run %s left (fence %s)", run_id, fence)
+            shelf.clear_workplace(run_id, fence)
+
+
+def _clear_orphans(shelf: Shelf, now: datetime) -> None:
+    """Placed archives of an older fence whose run ended otherwise. Unknown runs are left alone: they may be adopted."""
+    for placed in shelf.list_placed():
+        if now - placed.placed_at < ORPHAN_AGE:
+            continue
+        known = db.session.scalar(sa.select(Archive.id).where(Archive.relative_path == placed.relative_path))
+        run = db.session.get(Run, placed.run_id, populate_existing=True)
+        superseded = run is not None and (run.fence > placed.fence or run.status.is_final)
+        release()
+        if known is None and superseded:
+            logger.warning("removing an archive that no run stands for: %s", placed.relative_path)
+            shelf.remove(placed.relative_path)
+
+
+def mark_missing(now: datetime, limit: int = 200) -> int:
+    """Archives whose file is gone are said to be missing, never expired; back again when the file is. How many changed."""
+    shelf = _shelf()
+    if shelf is None:
+        return 0
+    states = (ArchiveState.STORED, ArchiveState.MISSING)
+    rows = db.session.execute(
+        sa.select(Archive.id, Archive.relative_path, Archive.state).where(Archive.state.in_(states)).limit(limit)
+    ).all()
+    release()
+    changed = 0
+    for archive_id, path, state in rows:
+        wanted = ArchiveState.STORED if shelf.exists(path) else ArchiveState.MISSING
+        if wanted is not state:
+            with writing() as session:
+                session.get_one(Archive, archive_id).state = wanted
+            changed += 1
+    return changed
