@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support import http_faults, odoo_pages
@@ -153,7 +153,7 @@ class OdooLike:
     restored: list[Restored] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def __enter__(self) -> OdooLike:
+    def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.odoo = self
         self._server.tls = self.tls
