@@ -1,0 +1,60 @@
+# The commands of this project. `make run` and `make test` need nothing but Debian or Ubuntu, Python 3.11+, git and make.
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
+
+run: $(READY) ## Set everything up and start Holdfast
+	@exec $(BIN)/holdfast up
+
+test: $(READY_DEV) ## Set everything up and run all tests
+	$(BIN)/pytest -q
+
+quick: $(READY_DEV) ## The tests that take seconds
+	$(BIN)/pytest -q -m "not slow and not browser"
+
+lint: $(READY_DEV) ## Style, types, import contracts, templates
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/djlint --lint --quiet templates
+
+bench: $(READY_DEV) ## Measure backups side by side; BENCH_MB sets the database size
+	$(BIN)/python -m bench.backup
+
+bench-load: $(READY_DEV) ## 500 jobs due in the same minute
+	$(BIN)/python -m bench.load
+
+proof-crash: $(READY_DEV) ## Kill the worker at every system call of a run's commit path, and at random
+	$(BIN)/python -m tests.proof.crash
+
+screenshots: $(READY_DEV) ## Remake docs/screenshots/ with the browser tests
+	HOLDFAST_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -m browser
+
+lock: $(READY_DEV) ## Renew the lock files
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate -o requirements.lock pyproject.toml
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --group dev -o requirements-dev.lock pyproject.toml
+
+clean: ## Remove what was built here; keeps ./var
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
+
+$(READY): requirements.lock pyproject.toml
+	@.ci/packages run
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(READY_DEV): requirements-dev.lock pyproject.toml
+	@.ci/packages test
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $@ $(READY)
+
+.PHONY: help run test quick lint bench bench-load proof-crash screenshots lock clean
