@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from webapp.queue.monitor import QueueReport
 from webapp.vault import Vault
 
 
@@ -30,7 +32,10 @@ class TaskQueue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """See the module docstring."""
+    """See the module docstring.
+
+    ``look_at_queue`` asks Redis what it knows (``webapp.queue.monitor.look``); None where nobody watches the queue.
+    """
 
     data_directory: Path
     archive_directory: Path
@@ -41,6 +46,7 @@ class Wiring:
     compression_threads: int = 2
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
+    look_at_queue: Callable[[datetime], QueueReport] | None = None
 
 
 _installed: list[Wiring] = []

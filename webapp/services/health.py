@@ -1,0 +1,190 @@
+"""Health: database, migrations, Redis, scheduler, workers, disk. Asked by /readyz, the overview, the page head and ``doctor``."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from webapp.core.reports import Check, CheckState
+from webapp.services.settings import get_settings
+from webapp.services.wiring import wired
+from webapp.store.db import db, writing
+from webapp.store.models import Beat
+from webapp.store.revision import applied_revision, wanted_revision
+
+SCHEDULER_IS_SILENT_AFTER = timedelta(seconds=60)
+FORGOTTEN_AFTER = timedelta(days=1)
+KEPT_SECONDS = 5
+_RESTART = "Start Holdfast again (make run), or the process alone: see Procfile."
+
+
+@dataclass(frozen=True, slots=True)
+class HealthReport:
+    """Every question and its answer, in the order in which to mend them."""
+
+    at: datetime
+    checks: tuple[Check, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether backups can run: no check failed."""
+        return not self.problems
+
+    @property
+    def problems(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if check.state is CheckState.FAILED)
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        """The checks that warn."""
+        return tuple(check for check in self.checks if check.state is CheckState.WARNING)
+
+    @property
+    def line(self) -> str:
+        """One sentence for the foot of a page."""
+        if self.problems:
+            return self.problems[0].detail
+        if self.warnings:
+            return self.warnings[0].detail
+        return "Everything that Holdfast needs is running."
+
+
+def check(now: datetime) -> HealthReport:
+    """Ask everything now. Never raises for an outage: that is an answer."""
+    database = _check_database()
+    if database.state is CheckState.FAILED:
+        return HealthReport(now, (database, *_check_queue(now), _check_disk(Path(wired().archive_directory), 0)))
+    return HealthReport(
+        now,
+        (
+            database,
+            _check_migrations(),
+            *_check_queue(now),
+            _check_scheduler(now),
+            _check_disk(wired().archive_directory, get_settings().reserve_bytes),
+        ),
+    )
+
+
+class _Kept:
+    """The last report of this process, so that pages do not ask Redis each time."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.report: HealthReport | None = None
+        self.asked_by: object = None
+
+
+_kept = _Kept()
+
+
+def glance(now: datetime) -> HealthReport:
+    """As ``check``, but up to 5 seconds old: for the head of every page."""
+    wiring = wired()
+    with _kept.lock:
+        report = _kept.report
+        if report and _kept.asked_by is wiring and abs((now - report.at).total_seconds()) < KEPT_SECONDS:
+            return report
+        _kept.report, _kept.asked_by = check(now), wiring
+        return _kept.report
+
+
+def record_beat(
+    kind: str, name: str, *, started_at: datetime, now: datetime, details: dict[str, Any] | None = None
+) -> None:
+    """A sign of life of a "scheduler" or "worker" process; at least every 20 seconds. Old ones of dead processes go."""
+    with writing() as session:
+        session.merge(Beat(name=name, kind=kind, started_at=started_at, at=now, details=details or {}))
+        session.execute(sa.delete(Beat).where(Beat.at < now - FORGOTTEN_AFTER))
+
+
+def end_beat(name: str) -> None:
+    """The process ended as it should."""
+    with writing() as session:
+        session.execute(sa.delete(Beat).where(Beat.name == name))
+
+
+def newest_beat(kind: str) -> datetime | None:
+    """The last sign of life of any process of a kind."""
+    return db.session.scalar(sa.select(sa.func.max(Beat.at, type_=Beat.at.type)).where(Beat.kind == kind))
+
+
+def _check_database() -> Check:
+    try:
+        db.session.execute(sa.text("SELECT 1"))
+    except SQLAlchemyError:
+        db.session.rollback()
+        return _failed(
+            "database", "Database", "The database does not answer.", "Check DATABASE_URL, the server and the disk."
+        )
+    return _passed("database", "Database", db.engine.dialect.name)
+
+
+def _check_migrations() -> Check:
+    applied, wanted = applied_revision(), wanted_revision()
+    if applied != wanted:
+        detail = f"The database is at migration {applied or 'none'}, the program needs {wanted}."
+        return _failed("migrations", "Migrations", detail, "Run holdfast migrate, then start again.")
+    return _passed("migrations", "Migrations", str(applied))
+
+
+def _check_queue(now: datetime) -> tuple[Check, ...]:
+    look = wired().look_at_queue
+    if look is None:
+        return (Check("redis", "Redis", CheckState.SKIPPED, "Nobody watches the queue here."),)
+    report = look(now)
+    if not report.reachable:
+        return (_failed("redis", "Redis", report.error, report.hint),)
+    alive = len(report.workers_alive)
+    if alive == 0:
+        detail = "No worker is running, so nothing is backed up."
+        return (_passed("redis", "Redis", "reachable"), _failed("workers", "Workers", detail, _RESTART))
+    waiting = sum(queue.waiting for queue in report.queues)
+    return (_passed("redis", "Redis", "reachable"), _passed("workers", "Workers", f"{alive} running, {waiting} waiting"))
+
+
+def _check_scheduler(now: datetime) -> Check:
+    last = newest_beat("scheduler")
+    if last is None or now - last > SCHEDULER_IS_SILENT_AFTER:
+        since = f"since {last:%d %b %H:%M} UTC" if last else "and has never been seen"
+        detail = f"The scheduler is not running {since}, so no job starts by itself."
+        return _failed("scheduler", "Scheduler", detail, _RESTART)
+    return _passed("scheduler", "Scheduler", f"seen {max(0, int((now - last).total_seconds()))} s ago")
+
+
+def _check_disk(directory: Path, reserve_bytes: int) -> Check:
+    try:
+        free = _ask_disk(directory)
+    except OSError as error:
+        detail = f"The archive directory {directory} cannot be read: {error.strerror}."
+        return _failed("disk", "Archive disk", detail, "Mount it, or check HOLDFAST_ARCHIVE_DIR and its permissions.")
+    said = f"{free / 1e9:.1f} GB free"
+    if free <= reserve_bytes:
+        detail = f"The archive disk is full: {said}, and {reserve_bytes / 1e9:.1f} GB must remain."
+        return _failed("disk", "Archive disk", detail, "Free some space, or lower the reserve in Settings.")
+    if free <= 2 * reserve_bytes:
+        return Check("disk", "Archive disk", CheckState.WARNING, f"The archive disk is nearly full: {said}.", said)
+    return _passed("disk", "Archive disk", said)
+
+
+def _ask_disk(directory: Path) -> int:
+    """Free bytes where the archives lie; the directory itself may not be there before the first backup."""
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return shutil.disk_usage(directory).free
+
+
+def _passed(key: str, title: str, value: str) -> Check:
+    return Check(key, title, CheckState.PASSED, value=value)
+
+
+def _failed(key: str, title: str, detail: str, hint: str) -> Check:
+    return Check(key, title, CheckState.FAILED, detail=detail, hint=hint)

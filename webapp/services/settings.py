@@ -1,0 +1,96 @@
+"""Settings that admins change in the browser. What the environment decides is webapp/settings.py."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from webapp.core.actors import Actor
+from webapp.core.cron import validate_zone
+from webapp.core.errors import InvalidInput
+from webapp.core.status import RetentionMode, VerificationLevel
+from webapp.core.text import strip_controls
+from webapp.services import audit
+from webapp.store.db import db, writing
+from webapp.store.models import Setting
+
+MIB = 1024 * 1024
+LONGEST_SPREAD_SECONDS = 3600
+LARGEST_RESERVE_BYTES = 1024**5
+
+
+@dataclass(frozen=True, slots=True)
+class AppSettings:
+    """Defaults for new jobs, and what the whole installation shares.
+
+    Attributes:
+        title: What this installation is called, in the page head.
+        time_zone: Default of new jobs, and of users without a choice of their own.
+        retention_mode: Default of new jobs, with ``retention_value`` archives or days.
+        verification_level: Default of new jobs.
+        spread_seconds: Default start spread of new jobs.
+        reserve_bytes: Free space that must remain on the archive disk.
+    """
+
+    title: str = "Holdfast"
+    time_zone: str = "UTC"
+    retention_mode: RetentionMode = RetentionMode.KEEP_LAST_N
+    retention_value: int = 7
+    verification_level: VerificationLevel = VerificationLevel.COMPLETE
+    spread_seconds: int = 0
+    reserve_bytes: int = 256 * MIB
+
+
+def get_settings() -> AppSettings:
+    """The settings in force; what nobody set has its default, and a stored value that no longer fits is ignored."""
+    stored = {row.key: row.value for row in db.session.scalars(sa.select(Setting))}
+    found = AppSettings()
+    for field in fields(AppSettings):
+        if field.name in stored:
+            found = _with(found, field.name, stored[field.name])
+    return found
+
+
+def change_settings(wanted: AppSettings, *, actor: Actor, now: datetime) -> AppSettings:
+    """Store all settings; only what differs is written and recorded. Raises InvalidInput with its field."""
+    clean = _checked(wanted)
+    with writing() as session:
+        found = audit.changes(_plain(get_settings()), _plain(clean))
+        for key in found:
+            session.merge(Setting(key=key, value=_plain(clean)[key], updated_at=now))
+        if found:
+            audit.record(actor, "settings.changed", subject_kind="settings", details=found, now=now)
+    return clean
+
+
+def _checked(wanted: AppSettings) -> AppSettings:
+    title = strip_controls(wanted.title).strip()
+    if not 1 <= len(title) <= 60:
+        raise InvalidInput("The name has 1 to 60 characters.", field="title")
+    try:
+        validate_zone(wanted.time_zone)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, field="time_zone", hint=error.hint) from None
+    for name, low, high in (
+        ("retention_value", 1, 3650),
+        ("spread_seconds", 0, LONGEST_SPREAD_SECONDS),
+        ("reserve_bytes", 0, LARGEST_RESERVE_BYTES),
+    ):
+        if not low <= getattr(wanted, name) <= high:
+            raise InvalidInput(f"Choose a number from {low} to {high}.", field=name)
+    return replace(wanted, title=title)
+
+
+def _with(found: AppSettings, key: str, value: Any) -> AppSettings:
+    kind = type(getattr(found, key))
+    try:
+        return _checked(replace(found, **{key: kind(value)}))
+    except (InvalidInput, ValueError, TypeError):
+        return found
+
+
+def _plain(settings: AppSettings) -> dict[str, Any]:
+    return {key: value.value if hasattr(value, "value") else value for key, value in asdict(settings).items()}
