@@ -1,0 +1,42 @@
+"""What every door does first: logs, the database bound to a Flask app, the vault, the queue, and the wiring for services."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from webapp import logs
+from webapp.queue.connection import connect
+from webapp.queue.enqueue import RqTaskQueue
+from webapp.services.wiring import Wiring, install
+from webapp.settings import Settings
+from webapp.store import db as store
+from webapp.vault import Vault
+
+
+def bare_app(settings: Settings) -> Flask:
+    """An app without pages, for the worker, the scheduler and the command line; its wiring is installed."""
+    logs.set_up(settings.log_level)
+    app = Flask("webapp")
+    assemble(app, settings)
+    return app
+
+
+def assemble(app: Flask, settings: Settings) -> None:
+    """Bind the database to the app and install the wiring. Neither the database nor Redis is asked anything yet."""
+    store.attach(app, settings.database_url)
+    install(make_wiring(settings))
+
+
+def make_wiring(settings: Settings) -> Wiring:
+    """The wiring that the settings describe."""
+    return Wiring(
+        data_directory=settings.data_directory,
+        archive_directory=settings.archive_directory,
+        vault=Vault(settings.vault_keys),
+        queue=RqTaskQueue(connect(settings.redis_url)),
+        lease_seconds=settings.lease_seconds,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        compression_threads=settings.compression_threads,
+        session_idle_minutes=settings.session_idle_minutes,
+        session_absolute_hours=settings.session_absolute_hours,
+    )

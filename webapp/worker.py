@@ -1,0 +1,165 @@
+"""Two doors without pages: the worker, which does what the queue says, and the scheduler, which fills it from the calendar."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from flask import Flask
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import configure_mappers
+
+from webapp.assembly import bare_app
+from webapp.core.status import QueueName
+from webapp.queue.connection import connect
+from webapp.queue.schedule import TaskScheduler, keep_moving
+from webapp.queue.workers import TaskWorker
+from webapp.services import beats, schedule, sweeper
+from webapp.settings import Settings
+from webapp.store.db import db, forget_connections_after_fork, release
+from webapp.store.migrate import attach_migrations, check_migrated
+
+logger = logging.getLogger(__name__)
+
+ALL_QUEUES = (QueueName.RESTORES, QueueName.DEFAULT, QueueName.BACKUPS, QueueName.NOTIFICATIONS, QueueName.CLOUD)
+SWEEP_SECONDS = 15
+
+
+def queues_for(number: int, workers: int) -> tuple[QueueName, ...]:
+    """What worker ``number`` (from 1) of so many listens to, the most urgent first.
+
+    With two or more, the first one takes no backups: a restore or a connection test never waits behind a night of them.
+    """
+    if workers > 1 and number == 1:
+        return tuple(name for name in ALL_QUEUES if name is not QueueName.BACKUPS)
+    return ALL_QUEUES
+
+
+def run_worker(settings: Settings, queues: Sequence[str] = ALL_QUEUES, *, burst: bool = False) -> None:
+    """Do tasks until SIGTERM or SIGINT. A running task is told to stop; both end within seconds.
+
+    Raises:
+        DatabaseNotReady: the database is not migrated.
+        QueueDown: Redis cannot be reached at the start.
+    """
+    app = _prepare(settings)
+    process = _process(beats.WORKER, {"queues": [str(name) for name in queues]})
+    worker = TaskWorker(
+        [str(name) for name in queues], connection=connect(settings.redis_url, patient=True), name=process.name
+    )
+    pulse = _Pulse(app, process)
+    worker.around_fork = pulse.held
+    worker.in_horse = forget_connections_after_fork
+    configure_mappers()
+    gc.collect()
+    gc.freeze()  # what is loaded now is shared with every child
+    with app.app_context(), pulse:
+        worker.start(burst=burst)
+
+
+def run_scheduler(settings: Settings) -> None:
+    """Reconcile and sweep until SIGTERM or SIGINT, whether Redis answers or not.
+
+    Raises:
+        DatabaseNotReady: the database is not migrated.
+    """
+    app = _prepare(settings)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    scheduler = TaskScheduler(connect(settings.redis_url))
+    with app.app_context(), _Pulse(app, _process(beats.SCHEDULER, {})):
+        keep_moving(scheduler, _Tick(), stop, tick_seconds=settings.reconcile_seconds)
+    logger.info("scheduler ended")
+
+
+class _Tick:
+    """Brings the calendar and the queue together; now and then clears up after dead workers."""
+
+    def __init__(self) -> None:
+        self._swept_at: datetime | None = None
+
+    def __call__(self) -> None:
+        now = datetime.now(UTC)
+        self._safely(lambda: schedule.reconcile(now), "reconciling")
+        if self._swept_at is None or not 0 <= (now - self._swept_at).total_seconds() < SWEEP_SECONDS:
+            self._safely(lambda: sweeper.sweep(now), "sweeping")
+            self._swept_at = now
+
+    def _safely(self, action: Callable[[], None], name: str) -> None:
+        try:
+            action()
+        except (SQLAlchemyError, OSError):
+            db.session.rollback()
+            logger.exception("%s failed; it is tried again in a moment", name)
+        finally:
+            release()
+
+
+class _Pulse:
+    """Beats from a thread while the block runs, and signs off at its end.
+
+    The thread keeps no database connection between two beats, and ``held()`` waits for a beat to end: SQLite forbids
+    carrying a connection across a fork, and a child must not inherit a lock that the thread holds.
+    """
+
+    def __init__(self, app: Flask, process: beats.Process) -> None:
+        self._app = app
+        self._process = process
+        self._busy = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._beat_on, name="beats", daemon=True)
+
+    def __enter__(self) -> None:
+        self._beat()
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join(timeout=5)
+        self._with_database(lambda: beats.sign_off(self._process))
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """No beat happens meanwhile."""
+        with self._busy:
+            yield
+
+    def _beat_on(self) -> None:
+        while not self._over.wait(beats.BEAT_SECONDS):
+            self._beat()
+
+    def _beat(self) -> None:
+        self._with_database(lambda: beats.beat(self._process, datetime.now(UTC)))
+
+    def _with_database(self, action: Callable[[], None]) -> None:
+        with self._busy, self._app.app_context():
+            try:
+                action()
+            except SQLAlchemyError as error:
+                logger.warning("the beat could not be written (%s)", type(error).__name__)
+            finally:
+                release()
+                db.engine.dispose()
+
+
+def _prepare(settings: Settings) -> Flask:
+    app = bare_app(settings)
+    attach_migrations(app)
+    with app.app_context():
+        check_migrated()
+        release()
+        db.engine.dispose()
+    return app
+
+
+def _process(kind: str, details: dict[str, object]) -> beats.Process:
+    host = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in socket.gethostname())
+    return beats.Process(f"{host[:60]}-{kind}-{os.getpid()}", kind, datetime.now(UTC), {"pid": os.getpid(), **details})
