@@ -1,0 +1,165 @@
+"""Connection tests: asked for by a person, executed by a worker, kept as a list of checks with what to do about each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.core.actors import Actor
+from webapp.core.errors import HoldfastError, InvalidInput
+from webapp.core.reports import Check, CheckState
+from webapp.core.status import ACTIVE_STATUSES, ErrorCode, FilestoreKind, TaskType
+from webapp.engine.sources.base import Source
+from webapp.engine.sources.registry import build_source
+from webapp.services import audit
+from webapp.services.execution import Outcome, execute
+from webapp.services.instance_plans import source_plan
+from webapp.services.instances import get_instance
+from webapp.services.reporting import TaskReporter
+from webapp.services.tasks import add, ring
+from webapp.store.db import db, release, writing
+from webapp.store.models import ConnectionTest, Instance
+
+TIME_LIMIT_SECONDS = 120
+VERSION_CHECKS = {"odoo_version": "odoo_version", "postgresql_version": "postgresql_version"}
+
+
+def request_connection_test(instance_id: int, *, actor: Actor, now: datetime) -> ConnectionTest:
+    """Ask a worker to test the connection; an active test is answered, not doubled. Raises NotFound."""
+    with writing() as session:
+        instance = get_instance(instance_id)
+        active = _find_active(session, instance_id)
+        if active is not None:
+            return active
+        task = ConnectionTest(
+            type=TaskType.CONNECTION_TEST,
+            title=f"{instance.name}: test connection"[:200],
+            triggered_by=actor.triggered_by,
+            instance_id=instance.id,
+            instance_name=instance.name,
+            time_limit_seconds=TIME_LIMIT_SECONDS,
+        )
+        add(task, now=now)
+        session.flush()
+        audit.record(
+            actor,
+            "instance.tested",
+            subject_kind="instance",
+            subject_id=instance.id,
+            subject_name=instance.name,
+            details={"task_id": task.id},
+            now=now,
+        )
+    ring([task.id])
+    return task
+
+
+def find_newest_test(instance_id: int) -> ConnectionTest | None:
+    """The newest connection test, whatever its state."""
+    query = (
+        sa.select(ConnectionTest).where(ConnectionTest.instance_id == instance_id).order_by(ConnectionTest.id.desc())
+    )
+    return db.session.scalar(query.limit(1).execution_options(populate_existing=True))
+
+
+def list_found_databases(instance_id: int) -> list[str]:
+    """The databases that the newest test which found any has seen, sorted."""
+    query = (
+        sa.select(ConnectionTest.databases)
+        .where(ConnectionTest.instance_id == instance_id)
+        .order_by(ConnectionTest.id.desc())
+        .limit(10)
+    )
+    return next((sorted(names) for names in db.session.scalars(query) if names), [])
+
+
+def run_connection_test(task_id: int, *, clock: Callable[[], datetime]) -> None:
+    """Execute a connection test task."""
+    execute(task_id, _test, clock=clock)
+
+
+def _test(task_id: int, reporter: TaskReporter) -> Outcome:
+    task = db.session.get_one(ConnectionTest, task_id)
+    instance = task.instance
+    if instance is None or instance.deleted_at is not None:
+        raise InvalidInput("The instance of this test was deleted.")
+    instance_id = instance.id
+    database = instance.databases[0] if instance.databases else None
+    needs_host_key = (
+        instance.pg_through_ssh or instance.filestore_kind is FilestoreKind.SSH
+    ) and not instance.ssh_host_key
+    source = build_source(source_plan(instance))
+    release()
+    if needs_host_key:
+        checks = [_host_key_missing()]
+    else:
+        reporter.step("probe", "Ask every question")
+        checks = source.probe(database, reporter)
+    _log(checks, reporter)
+    names = _discover(source, checks, reporter)
+    outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": names})
+    outcome.error = _first_failure(checks)
+    outcome.store = lambda session: _store_versions(session, instance_id, checks)
+    return outcome
+
+
+def _discover(source: Source, checks: list[Check], reporter: TaskReporter) -> list[str]:
+    """The databases there, where nothing failed; a refusal to list them is a check's business, not a second failure."""
+    if _first_failure(checks) is not None:
+        return []
+    reporter.step("discover", "Find databases")
+    try:
+        names = source.list_databases()
+    except HoldfastError as error:
+        reporter.log(error.message, "warning")
+        return []
+    reporter.log(f"{len(names)} found: {', '.join(names[:50])}" if names else "None found.")
+    return names
+
+
+def _log(checks: list[Check], reporter: TaskReporter) -> None:
+    levels = {CheckState.PASSED: "good", CheckState.FAILED: "error", CheckState.SKIPPED: "info"}
+    for check in checks:
+        line = f"{check.title}: {check.state.value}" + (f": {check.detail}" if check.detail else "")
+        if check.state is CheckState.WARNING:
+            reporter.warn(check.code or ErrorCode.INVALID_CONFIGURATION, line)
+        else:
+            reporter.log(line, levels[check.state])
+
+
+def _first_failure(checks: list[Check]) -> HoldfastError | None:
+    failed = next((check for check in checks if check.state is CheckState.FAILED), None)
+    if failed is None:
+        return None
+    message = f"{failed.title}: {failed.detail or 'failed'}"
+    return HoldfastError(message, hint=failed.hint, code=failed.code or ErrorCode.CONNECTION_FAILED, permanent=True)
+
+
+def _host_key_missing() -> Check:
+    return Check(
+        key="ssh_host_key",
+        title="SSH host key",
+        state=CheckState.FAILED,
+        detail="No host key is pinned for the SSH host yet, so Holdfast will not log in there.",
+        hint="Open the instance's settings, scan the host key, compare it and pin it.",
+        code=ErrorCode.HOST_KEY_MISMATCH,
+    )
+
+
+def _store_versions(session: Session, instance_id: int, checks: list[Check]) -> None:
+    """Keep the versions that the checks found. The form's version does not move: nobody edited anything."""
+    found = {column: check.value[:32] for check in checks for key, column in VERSION_CHECKS.items() if check.key == key}
+    values = {column: value for column, value in found.items() if value}
+    if values:
+        session.execute(sa.update(Instance).where(Instance.id == instance_id).values(**values))
+
+
+def _find_active(session: Session, instance_id: int) -> ConnectionTest | None:
+    return session.scalar(
+        sa.select(ConnectionTest)
+        .where(ConnectionTest.instance_id == instance_id, ConnectionTest.status.in_(ACTIVE_STATUSES))
+        .limit(1)
+    )
