@@ -23,7 +23,7 @@ class Answer:
 
 @dataclass
 class Line:
-    """The connection an answer goes out on. ``stopping`` is set when the server ends, so that no fault outlives its test."""
+    """The connection an answer goes out on. ``stopping`` is set when the server ends: no fault outlives its test."""
 
     connection: socket.socket
     stopping: threading.Event = field(default_factory=threading.Event)

@@ -1,6 +1,7 @@
 """A small real HTTP server that answers as Odoo does on /web/database/*, faults included.
 
-In a test: ``with OdooLike(version="17.0") as odoo: odoo.url``. As a process: ``python -m tests.support.odoo_like --port 0``
+In a test: ``with OdooLike(version="17.0") as odoo: odoo.url``. As a process: ``python -m tests.support.odoo_like
+--port 0``
 prints ``listening http://127.0.0.1:PORT`` and serves until it is told to stop.
 """
 
@@ -113,7 +114,9 @@ def _form(content_type: str, body: bytes) -> dict[str, str]:
     if content_type.startswith("application/x-www-form-urlencoded"):
         return {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
     if content_type.startswith("multipart/form-data"):
-        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body)
+        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
+            b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
+        )
         fields = {}
         for part in message.iter_parts():
             payload = part.get_payload(decode=True)
@@ -184,7 +187,10 @@ class OdooLike:
 
     def saw(self, text: str) -> bool:
         """Whether ``text`` arrived anywhere in any request, plain or percent-encoded."""
-        return any(text in str(r.form) or text.encode() in r.body or text in str(r.headers) or text in r.path for r in self.requests)
+        return any(
+            text in str(r.form) or text.encode() in r.body or text in str(r.headers) or text in r.path
+            for r in self.requests
+        )
 
     def visible(self, host: str) -> list[str]:
         """Databases that the filter leaves for this Host header."""
@@ -205,7 +211,9 @@ class OdooLike:
     def page(self, request: Recorded, error: str = "", status: int = 200, manage: bool = True) -> tuple[Answer, Sender]:
         """The database manager, with an error or without."""
         databases = self.visible(request.host) if self.list_db else []
-        body = odoo_pages.manager_page(databases=databases, list_db=self.list_db, insecure=self.insecure, error=error, manage=manage)
+        body = odoo_pages.manager_page(
+            databases=databases, list_db=self.list_db, insecure=self.insecure, error=error, manage=manage
+        )
         return Answer(status, HTML, body), http_faults.with_length
 
     def failure(self, request: Recorded, verb: str, text: str, status: int = 422) -> tuple[Answer, Sender]:
@@ -240,7 +248,12 @@ def _list(odoo: OdooLike, request: Recorded) -> tuple[Answer, Sender]:
         return Answer(400, HTML, odoo_pages.BAD_REQUEST), http_faults.with_length
     if odoo.list_db:
         return _json_answer({"result": odoo.visible(request.host)})
-    data = {"name": "odoo.exceptions.AccessDenied", "debug": "Traceback …", "message": "Access Denied", "arguments": ["Access Denied"]}
+    data = {
+        "name": "odoo.exceptions.AccessDenied",
+        "debug": "Traceback …",
+        "message": "Access Denied",
+        "arguments": ["Access Denied"],
+    }
     return _json_answer({"error": {"code": 200, "message": "Odoo Server Error", "data": data}})
 
 
@@ -251,7 +264,9 @@ def _version(odoo: OdooLike, request: Recorded) -> tuple[Answer, Sender]:
     major, minor = (int(part) for part in serie.split("."))
     shown = f"{serie}a1" if odoo.version == DEV else serie
     info = [major, minor, 0, "alpha" if odoo.version == DEV else "final", 1 if odoo.version == DEV else 0, ""]
-    return _json_answer({"result": {"server_version": shown, "server_version_info": info, "server_serie": serie, "protocol_version": 1}})
+    return _json_answer(
+        {"result": {"server_version": shown, "server_version_info": info, "server_serie": serie, "protocol_version": 1}}
+    )
 
 
 def _manager(odoo: OdooLike, request: Recorded) -> tuple[Answer, Sender]:
@@ -276,13 +291,18 @@ def _backup(odoo: OdooLike, request: Recorded) -> tuple[Answer, Sender]:
         return odoo.failure(request, "backup", f"Database {name!r} is not known")
     if odoo.backup_error or not known:
         return _dump_failed(odoo, request, is_zip)
-    return Answer(200, _backup_headers(odoo, name, is_zip), _backup_body(odoo, form, is_zip)), odoo.backup or _honest(odoo)
+    return Answer(200, _backup_headers(odoo, name, is_zip), _backup_body(odoo, form, is_zip)), odoo.backup or _honest(
+        odoo
+    )
 
 
 def _dump_failed(odoo: OdooLike, request: Recorded, is_zip: bool) -> tuple[Answer, Sender]:
-    """A zip says so in a page; the custom format is an empty body with status 200, as nobody looks at pg_dump's exit code."""
+    """A zip says so in a page; the custom format is an empty body, status 200, as nobody checks pg_dump."""
     name = request.form["name"]
-    text = odoo.backup_error or f"Command '['/usr/bin/pg_dump', '--no-owner', '--file=/tmp/tmpq/dump.sql', '{name}']' returned non-zero exit status 1."
+    text = (
+        odoo.backup_error
+        or f"Command '['pg_dump', '--no-owner', '--file=/tmp/t/dump.sql', '{name}']' returned non-zero exit status 1."
+    )
     if is_zip or odoo.version == DEV:
         return odoo.failure(request, "backup", text)
     return Answer(200, _backup_headers(odoo, name, is_zip), b""), _honest(odoo)
@@ -362,7 +382,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--version", default="18.0")
     parser.add_argument("--master-password", default="correct horse")
-    parser.add_argument("--database", action="append", default=None, help="name, or name=archive.zip; may be given more than once")
+    parser.add_argument(
+        "--database", action="append", default=None, help="name, or name=archive.zip; may be given more than once"
+    )
     parser.add_argument("--no-list-db", action="store_true")
     parser.add_argument("--dbfilter", default="")
     parser.add_argument("--cut-at", type=int, default=None, help="end every backup cleanly after so many bytes")

@@ -1,4 +1,4 @@
-"""Small but valid Odoo archives: a plain dump that psql loads, a manifest, and a filestore whose names are its SHA-1."""
+"""Small but valid Odoo archives: a plain dump that psql loads, a manifest, and a filestore named by SHA-1."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ CREATE TABLE public.res_company (id integer NOT NULL, name character varying NOT
 CREATE TABLE public.res_partner (id integer NOT NULL, name character varying);
 CREATE TABLE public.res_users (id integer NOT NULL, login character varying NOT NULL, active boolean);
 CREATE TABLE public.ir_model (id integer NOT NULL, model character varying NOT NULL);
-CREATE TABLE public.ir_module_module (id integer NOT NULL, name character varying NOT NULL, state character varying, latest_version character varying);
+CREATE TABLE public.ir_module_module (id integer NOT NULL, name character varying NOT NULL, state character varying,
+latest_version character varying);
 CREATE TABLE public.ir_config_parameter (id integer NOT NULL, key character varying NOT NULL, value text NOT NULL);
-CREATE TABLE public.ir_attachment (id integer NOT NULL, name character varying NOT NULL, res_model character varying, type character varying NOT NULL,
-    store_fname character varying, file_size integer, checksum character varying(40), mimetype character varying, db_datas bytea);
+CREATE TABLE public.ir_attachment (id integer NOT NULL, name character varying NOT NULL, res_model character varying,
+type character varying NOT NULL,
+    store_fname character varying, file_size integer, checksum character varying(40), mimetype character varying,
+    db_datas bytea);
 """
 
 
@@ -28,7 +31,10 @@ def attachments(count: int, *, seed: str = "attachment") -> dict[str, bytes]:
 
 def _copy(table: str, columns: str, rows: list[str]) -> str:
     body = "".join(row + "\n" for row in rows)
-    return f"--\n-- Data for Name: {table}; Type: TABLE DATA; Schema: public; Owner: -\n--\n\nCOPY public.{table} ({columns}) FROM stdin;\n{body}\\.\n\n\n"
+    return (
+        f"--\n-- Data for Name: {table}; Type: TABLE DATA; Schema: public; Owner: -\n--\n\nCOPY public.{table} "
+        f"({columns}) FROM stdin;\n{body}\\.\n\n\n"
+    )
 
 
 def dump_sql(files: Mapping[str, bytes], *, partners: int = 3, version: str = "18.0") -> bytes:
@@ -38,7 +44,8 @@ def dump_sql(files: Mapping[str, bytes], *, partners: int = 3, version: str = "1
         for number, (name, content) in enumerate(files.items(), start=1)
     ]
     return (
-        "--\n-- PostgreSQL database dump\n--\n\n\\restrict Zk3v0examp1e\n\n-- Dumped from database version 15.18\n-- Dumped by pg_dump version 15.18\n\n"
+        "--\n-- PostgreSQL database dump\n--\n\n\\restrict Zk3v0examp1e\n\n-- Dumped from database version 15.18\n-- "
+        "Dumped by pg_dump version 15.18\n\n"
         "SET statement_timeout = 0;\nSET client_encoding = 'UTF8';\nSET standard_conforming_strings = on;\n"
         f"SELECT pg_catalog.set_config('search_path', '', false);\n\n{_TABLES}\n"
         + _copy("res_company", "id, name", ["1\tAcme"])
@@ -47,7 +54,11 @@ def dump_sql(files: Mapping[str, bytes], *, partners: int = 3, version: str = "1
         + _copy("ir_model", "id, model", ["1\tres.partner"])
         + _copy("ir_module_module", "id, name, state, latest_version", [f"1\tbase\tinstalled\t{version}.1.3"])
         + _copy("ir_config_parameter", "id, key, value", ["1\tdatabase.uuid\t00000000-0000-4000-8000-000000000001"])
-        + _copy("ir_attachment", "id, name, res_model, type, store_fname, file_size, checksum, mimetype, db_datas", files_rows)
+        + _copy(
+            "ir_attachment",
+            "id, name, res_model, type, store_fname, file_size, checksum, mimetype, db_datas",
+            files_rows,
+        )
         + "--\n-- PostgreSQL database dump complete\n--\n\n\\unrestrict Zk3v0examp1e\n\n"
     ).encode()
 

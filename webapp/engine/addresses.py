@@ -11,7 +11,7 @@ from webapp.core.status import ErrorCode
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-# Metadata services of clouds that do not live in the link-local range: AWS over IPv6, Alibaba, Oracle, Azure's wire server.
+# Metadata services of clouds outside the link-local range: AWS over IPv6, Alibaba, Oracle, Azure.
 _METADATA = frozenset(
     ipaddress.ip_address(text) for text in ("fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16")
 )
@@ -53,7 +53,9 @@ def resolve(host: str, port: int) -> list[Resolved]:
 def _unresolved(host: str, reason: str, *, permanent: bool) -> SourceError:
     return SourceError(
         f"The host name {host} could not be resolved: {reason}.",
-        hint="Check the spelling of the URL, and that the machine Holdfast runs on can resolve this name (getent hosts).",
+        hint=(
+            "Check the spelling of the URL, and that the machine Holdfast runs on can resolve this name (getent hosts)."
+        ),
         code=ErrorCode.DNS_FAILED,
         permanent=permanent,
     )
@@ -62,8 +64,9 @@ def _unresolved(host: str, reason: str, *, permanent: bool) -> SourceError:
 def refusal_of(ip: str) -> str:
     """Why nothing may ever be sent to ``ip``, or "" when it may.
 
-    Loopback and private ranges are allowed: an instance is where the admin says it is. Link-local addresses (where clouds keep
-    their metadata services), multicast and unspecified ones never are, in none of the forms that carry an IPv4 address inside.
+    Loopback and private ranges are allowed: an instance is where the admin says it is. Link-local addresses (where
+    clouds keep their metadata services), multicast and unspecified ones never are, in none of the forms that carry an
+    IPv4 address inside.
     """
     try:
         address = ipaddress.ip_address(ip)

@@ -1,7 +1,7 @@
-"""Where a request goes, and the TCP and TLS connection to it: address policy and identity settled before a byte is sent.
+"""Where a request goes, and the TCP and TLS connection to it; address policy and identity come before any byte of ours.
 
-``Host`` can differ from the URL (Odoo's dbfilter reads it): it is sent as given, and names the server in TLS only when the URL
-holds a bare IP address; otherwise the URL's own name must match the certificate.
+``Host`` can differ from the URL (Odoo's dbfilter reads it): it is sent as given, and names the server in TLS only when
+the URL holds a bare IP address; otherwise the URL's own name must match the certificate.
 """
 
 from __future__ import annotations
@@ -95,13 +95,19 @@ def connect(target: Target, *, timeout_seconds: float) -> socket.socket:
     if refused and not failed:
         raise SourceError(
             f"{target.place} leads to {refused}, where Holdfast never connects.",
-            hint="Use the server's own address; link-local, metadata and multicast addresses are refused for every instance.",
+            hint=(
+                "Use the server's own address; link-local, metadata and multicast addresses are refused for every "
+                "instance."
+            ),
             code=ErrorCode.ADDRESS_REFUSED,
             permanent=True,
         )
     raise SourceError(
         f"No connection to {target.place}: {failed.lower()}.",
-        hint="Check that the server runs, that host and port are right, and that no firewall stands between it and Holdfast.",
+        hint=(
+            "Check that the server runs, that host and port are right, and that no firewall stands between it and "
+            "Holdfast."
+        ),
         code=ErrorCode.CONNECTION_FAILED,
     )
 

@@ -1,4 +1,4 @@
-"""The only outbound HTTP client: one request, one connection, no redirects, no proxies, limits on everything that can be endless.
+"""The only outbound HTTP client: one request, one connection, no redirects, no proxies, limits on everything endless.
 
 Secrets may be in a body or a header, so neither ever appears in an error.
 """
@@ -39,6 +39,10 @@ class HttpLimits:
 
 
 USUAL_LIMITS = HttpLimits()
+_CUT_HINT = (
+    "The server or a proxy before it cut the answer: see Odoo's log at this time (limit_time_real, memory limits) and "
+    "the proxy's."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,14 +223,15 @@ class _Wire(io.RawIOBase):
             return
         if size and self._window_bytes < self.limits.slowest_bytes_per_second * self._window_seconds:
             raise _stalled(
-                f"{self.target.place} sends only {self._window_bytes / self._window_seconds:,.0f} bytes a second, too slow to be a backup."
+                f"{self.target.place} sends only {self._window_bytes / self._window_seconds:,.0f} bytes a second, too "
+                "slow to be a backup."
             )
         self._window_seconds, self._window_bytes = 0.0, 0
 
 
 @contextmanager
 def _translated(target: Target, reporter: Reporter, wire: _Wire, taken: int = 0) -> Iterator[None]:
-    """Errors of sockets and of http.client, in the operator's words. A stop comes first: it is what closed the socket."""
+    """Errors of sockets and of http.client, in the operator's words. A stop comes first: it closed the socket."""
     try:
         yield
     except HoldfastError:
@@ -261,15 +266,16 @@ def _error_for(error: Exception, target: Target, wire: _Wire, taken: int) -> Sou
 
 def truncated(message: str, hint: str = "") -> SourceError:
     """A body that is less than the whole."""
-    usual = "The server or a proxy before it cut the answer: see Odoo's log at this time (limit_time_real, memory limits) and the proxy's."
-    return SourceError(message, hint=hint or usual, code=ErrorCode.TRUNCATED)
+    return SourceError(message, hint=hint or _CUT_HINT, code=ErrorCode.TRUNCATED)
 
 
 def _lost(message: str) -> SourceError:
     return SourceError(
         message,
-        hint="Odoo may have killed its worker (limit_time_real, limit_memory_hard) or restarted: its log tells. Raise the limit, or back "
-        "this instance up as Odoo over PostgreSQL.",
+        hint=(
+            "Odoo may have killed its worker (limit_time_real, limit_memory_hard) or restarted: its log tells. Raise "
+            "the limit, or back this instance up as Odoo over PostgreSQL."
+        ),
         code=ErrorCode.CONNECTION_LOST,
     )
 
@@ -277,7 +283,10 @@ def _lost(message: str) -> SourceError:
 def _stalled(message: str) -> SourceError:
     return SourceError(
         message,
-        hint="Look at the load of the server and at the network; a very large database is better backed up as Odoo over PostgreSQL.",
+        hint=(
+            "Look at the load of the server and at the network; a very large database is better backed up as Odoo over "
+            "PostgreSQL."
+        ),
         code=ErrorCode.STALLED,
     )
 

@@ -17,8 +17,8 @@ from webapp.core.plans import TlsPlan
 from webapp.core.status import ErrorCode
 
 _PIN_HINT = (
-    "If you know this server, pin its certificate's SHA-256 fingerprint or give its certificate authority in the instance's TLS "
-    "settings; check the fingerprint on the server itself, not over the network."
+    "If you know this server, pin its certificate's SHA-256 fingerprint or give its certificate authority in the "
+    "instance's TLS settings; check the fingerprint on the server itself, not over the network."
 )
 # OpenSSL's X509_V_ERR_* numbers → what to do (https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/).
 _HINTS = {
@@ -26,9 +26,18 @@ _HINTS = {
     10: "Renew the certificate on the server (certbot renew, or the proxy's certificate), then try again.",
     18: f"The certificate is self-signed. {_PIN_HINT}",
     19: f"The chain ends in an authority this machine does not know. {_PIN_HINT}",
-    20: f"The issuer is unknown: an intermediate certificate may be missing on the server (use the full chain). {_PIN_HINT}",
-    21: f"The issuer is unknown: an intermediate certificate may be missing on the server (use the full chain). {_PIN_HINT}",
-    62: "Use the name the certificate was made for in the URL, or give it as the Host header when the URL holds an IP address.",
+    20: (
+        "The issuer is unknown: an intermediate certificate may be missing on the server (use the full chain). "
+        f"{_PIN_HINT}"
+    ),
+    21: (
+        "The issuer is unknown: an intermediate certificate may be missing on the server (use the full chain). "
+        f"{_PIN_HINT}"
+    ),
+    62: (
+        "Use the name the certificate was made for in the URL, or give it as the Host header when the URL holds an IP "
+        "address."
+    ),
     64: "The certificate names no IP address: use the host name in the URL, or give it as the instance's Host header.",
 }
 
@@ -44,7 +53,7 @@ class PeerCertificate:
 
 
 def client_context(plan: TlsPlan) -> ssl.SSLContext:
-    """A context for one plan, TLS 1.2 or newer. With a pinned fingerprint the chain is not asked; see ``require_fingerprint``.
+    """A context for one plan, TLS 1.2 or newer. With a pinned fingerprint the chain is not asked.
 
     Raises InvalidInput when the CA is no PEM certificate.
     """
@@ -67,7 +76,7 @@ def client_context(plan: TlsPlan) -> ssl.SSLContext:
 
 
 def unchecked_certificate(connection: socket.socket, server_name: str) -> PeerCertificate | None:
-    """The certificate a server shows, believed or not: to be looked at. Sends nothing of ours; closes the connection."""
+    """The certificate a server shows, believed or not, to look at. Sends nothing of ours; closes the connection."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -104,7 +113,10 @@ def require_fingerprint(secured: ssl.SSLSocket, pinned: str, server_name: str) -
     if not hmac.compare_digest(found, normal_fingerprint(pinned)):
         raise SourceError(
             f"The certificate of {server_name} is not the pinned one: its SHA-256 is {found}.",
-            hint="If the certificate was renewed on purpose, pin the new fingerprint; otherwise someone may sit between you and the server.",
+            hint=(
+                "If the certificate was renewed on purpose, pin the new fingerprint; otherwise someone may sit between "
+                "you and the server."
+            ),
             code=ErrorCode.TLS_FAILED,
             permanent=True,
         )

@@ -1,4 +1,4 @@
-"""Reading what Odoo answers: its manager page, the red box in it, and everything that is not a backup. Pure; no connection here."""
+"""Reading what Odoo answers: its manager page, the red box in it, and all that is not a backup. Pure."""
 
 from __future__ import annotations
 
@@ -18,23 +18,31 @@ _TAGS = re.compile(r"<[^<>]*>")
 _TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
 _VERB = re.compile(r"^(Database backup error:|Could not backup database\.)\s*", re.IGNORECASE)
 _DISABLED = "database manager has been disabled"
-# How the manager page shows that the master password is still the default (addons/web/static/src/public/database_manager*.qweb.html,
-# 15.0 to the development branch): a banner, a suggested password in each form, and the default in a hidden field. The banner is shown
-# only beside a list of databases, the others always.
+# How the manager page shows that the master password is still the default, in 15.0 to the development branch
+# (addons/web/static/src/public/database_manager*.qweb.html): a banner, a suggested password in each form, and the default
+# in a hidden field. The banner is shown only beside a list of databases, the others always.
 _INSECURE = ("database manager is not protected", "generated_master_pwd")
 _DEFAULT_FIELD = re.compile(r'<input type="hidden" name="master_pwd"[^<>]*value="admin"')
 
 DISABLED_HINT = (
-    "Odoo's database manager is off (list_db = False), and with it every backup over HTTP. Back this instance up as Odoo over PostgreSQL, "
-    "or set list_db = True and restrict /web/database/ in the web proxy."
+    "Odoo's database manager is off (list_db = False), and with it every backup over HTTP. Back this instance up as "
+    "Odoo over PostgreSQL, or set list_db = True and restrict /web/database/ in the web proxy."
 )
 FILTER_HINT = (
-    "Check the name. Odoo's dbfilter looks at the Host header: set the instance's Host header to the public name of this database, "
-    "for example prod.example.com."
+    "Check the name. Odoo's dbfilter looks at the Host header: set the instance's Host header to the public name of "
+    "this database, for example prod.example.com."
+)
+_BACKUP_HINT = (
+    "Odoo's log at this time tells the cause; disk space in its temporary directory is the usual one (it needs twice "
+    "the filestore)."
+)
+_STRANGER_HINT = (
+    "Something else than Odoo answered: a maintenance page, a firewall or a proxy. Let Holdfast's address through to "
+    "/web/database/."
 )
 SLOW_HINT = (
-    "A time limit struck: raise proxy_read_timeout in nginx and limit_time_real in odoo.conf above the length of the backup, or back this "
-    "instance up as Odoo over PostgreSQL, which knows no such limits."
+    "A time limit struck: raise proxy_read_timeout in nginx and limit_time_real in odoo.conf above the length of the "
+    "backup, or back this instance up as Odoo over PostgreSQL, which knows no such limits."
 )
 
 
@@ -45,7 +53,7 @@ class ManagerPage:
     Attributes:
         recognised: It is the manager's page: it has the forms that ask for a master password.
         disabled: list_db is off.
-        insecure: The master password is still the default, so the first call that carries any password would replace it.
+        insecure: The master password is still the default: the first call with any password would replace it.
     """
 
     recognised: bool
@@ -84,7 +92,7 @@ def alerts(page: str) -> list[str]:
 
 
 def without(text: str, secret: Secret) -> str:
-    """``text`` in which a secret that the other side sent back does not appear, in any of the spellings we may have sent it in."""
+    """``text`` without a secret that the other side sent back, in any spelling we may have sent it in."""
     value = secret.reveal()
     for spelling in (value, escape(value), quote(value), quote_plus(value), quote(value, safe="")) if value else ():
         text = text.replace(spelling, "***")
@@ -125,7 +133,8 @@ def redirected(status: int, headers: Mapping[str, str]) -> SourceError:
         else "Check the URL and the web proxy's rules."
     )
     return SourceError(
-        f"The server redirects to {origin} (status {status}). Holdfast follows no redirect, so that the master password reaches no other host.",
+        f"The server redirects to {origin} (status {status}). Holdfast follows no redirect, so that the master "
+        "password reaches no other host.",
         hint=hint,
         code=ErrorCode.REDIRECTED,
         permanent=True,
@@ -148,7 +157,7 @@ def _odoo_error(text: str) -> SourceError:
             code=ErrorCode.DATABASE_NOT_FOUND,
             permanent=True,
         )
-    hint = "Odoo's log at this time tells the cause; disk space in its temporary directory is the usual one (it needs twice the filestore)."
+    hint = _BACKUP_HINT
     if "pg_dump" in low:
         hint = f"pg_dump failed inside Odoo: does the database exist under exactly this name? {hint}"
     return SourceError(f"Odoo could not make the backup: {text}", hint=hint, code=ErrorCode.SOURCE_BACKUP_FAILED)
@@ -157,8 +166,14 @@ def _odoo_error(text: str) -> SourceError:
 _STATUS_HINTS = {
     401: "The web proxy asks for its own sign-in: let Holdfast's address through to /web/database/.",
     403: "The web proxy forbids this path: let Holdfast's address through to /web/database/.",
-    404: "Nothing answers at this path: check that the URL is Odoo's root, and that the web proxy passes /web/database/ on.",
-    405: "The path exists but takes no POST: a proxy may rewrite the request; check that it passes /web/database/ on unchanged.",
+    404: (
+        "Nothing answers at this path: check that the URL is Odoo's root, and that the web proxy passes /web/database/ "
+        "on."
+    ),
+    405: (
+        "The path exists but takes no POST: a proxy may rewrite the request; check that it passes /web/database/ on "
+        "unchanged."
+    ),
     407: "A proxy asks for its own sign-in.",
     413: "A proxy finds the request too large, which it is not: check its limits for /web/database/.",
     421: "The server does not serve this name: check the instance's Host header.",
@@ -189,7 +204,7 @@ def _not_a_backup(headers: Mapping[str, str], text: str, size: int) -> SourceErr
     elif "oe_login_form" in text or 'name="login"' in text:
         hint = "This is a login page: /web/database/ is behind a sign-in, or the URL is not Odoo's root."
     else:
-        hint = "Something else than Odoo answered: a maintenance page, a firewall or a proxy. Let Holdfast's address through to /web/database/."
+        hint = _STRANGER_HINT
     return SourceError(
         f"The answer is not a backup (got {kind}, {size:,} bytes{f': {said}' if said else ''}).",
         hint=hint,

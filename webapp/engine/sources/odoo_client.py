@@ -51,7 +51,9 @@ class OdooClient:
         if target.scheme == "http" and not self.plan.tls.allow_plain_http:
             raise SourceError(
                 f"{target.place} would receive the master password unencrypted.",
-                hint="Use an https:// URL, or allow plain http for this instance if the network between is yours alone.",
+                hint=(
+                    "Use an https:// URL, or allow plain http for this instance if the network between is yours alone."
+                ),
                 code=ErrorCode.PLAIN_HTTP_REFUSED,
                 permanent=True,
             )
@@ -85,7 +87,8 @@ class OdooClient:
             return page
         error = refusal(status, headers, body, self.plan.master_password)
         raise SourceError(
-            f"Holdfast could not read /web/database/manager, which tells whether a master password is set. {error.message}",
+            "Holdfast could not read /web/database/manager, which tells whether a master password is set. "
+            f"{error.message}",
             hint=error.hint,
             code=error.code,
             permanent=error.permanent,
@@ -134,8 +137,10 @@ def require_safe(page: ManagerPage) -> None:
     if page.insecure:
         raise SourceError(
             "This Odoo still has the default master password; nothing was sent to it.",
-            hint="The first call with any password would make that one the new master password. Set your own at /web/database/manager "
-            "(or admin_passwd in odoo.conf), then enter it here.",
+            hint=(
+                "The first call with any password would make that one the new master password. Set your own at "
+                "/web/database/manager (or admin_passwd in odoo.conf), then enter it here."
+            ),
             code=ErrorCode.INSECURE_MASTER_PASSWORD,
             permanent=True,
         )

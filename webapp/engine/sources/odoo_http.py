@@ -1,8 +1,8 @@
 """Odoo over HTTP: the backup that ``/web/database/backup`` makes, taken only when nothing about it is missing.
 
-Odoo answers failures with pages and status 200, sends no length, and takes any password as its new master password while that
-is still the default. So: the manager page is read first and must show that a master password is set; the master password goes to
-the named host only; what is taken must begin as an archive and, being a zip, end as one.
+Odoo answers failures with pages and status 200, sends no length, and takes any password as its new master password
+while that is still the default. So: the manager page is read first and must show that a master password is set; the
+master password goes to the named host only; what is taken must begin as an archive and, being a zip, end as one.
 
 What *content* and *format* mean here (Odoo makes no other combination):
 
@@ -53,8 +53,8 @@ class OdooHttpSource:
     def write_archive(self, plan: BackupPlan, sink: Sink, reporter: Reporter) -> SourceFacts:
         """See ``Source.write_archive``.
 
-        1. Read the version and refuse what Odoo cannot make. 2. Read the manager page; go on only if a master password is set.
-        3. Ask for the backup. 4. Pass its bytes on, and look at its beginning and, being a zip, its end.
+        1. Read the version and refuse what Odoo cannot make. 2. Read the manager page; go on only if a master password
+        is set. 3. Ask for the backup. 4. Pass its bytes on, and look at its beginning and, being a zip, its end.
 
         A custom-format archive says nowhere how long it is: only a full parse tells whether it is whole.
         """
@@ -98,7 +98,9 @@ class OdooHttpSource:
         if not beginning and kind is ArchiveFormat.CUSTOM:
             raise SourceError(
                 "Odoo sent an empty dump: pg_dump failed inside Odoo, which does not notice.",
-                hint="Odoo's log at this time tells why pg_dump failed. Does the database exist under exactly this name?",
+                hint=(
+                    "Odoo's log at this time tells why pg_dump failed. Does the database exist under exactly this name?"
+                ),
                 code=ErrorCode.SOURCE_BACKUP_FAILED,
             )
         if beginning and magic.startswith(beginning):
@@ -119,7 +121,7 @@ def _refuse_impossible(plan: BackupPlan) -> None:
 
 
 def backup_fields(plan: BackupPlan, version: OdooVersion | None) -> dict[str, str]:
-    """The form of ``/web/database/backup`` without the master password. Raises InvalidInput for what this Odoo cannot make."""
+    """The form of a backup without the master password. Raises InvalidInput for what this Odoo cannot make."""
     fields = {"name": plan.database, "backup_format": _ODOO_FORMAT[plan.format]}
     if plan.format is ArchiveFormat.CUSTOM:
         return fields
@@ -140,12 +142,12 @@ def truncation_hint(size: int, seconds: float) -> str:
     """What probably cut a body off after so many bytes and seconds."""
     if abs(size - _GIB) < _NEAR:
         return (
-            "Cut at 1 GiB: nginx stops there by default. Set proxy_max_temp_file_size 0 and proxy_buffering off for /web/database/, "
-            "and raise proxy_read_timeout."
+            "Cut at 1 GiB: nginx stops there by default. Set proxy_max_temp_file_size 0 and proxy_buffering off for "
+            "/web/database/, and raise proxy_read_timeout."
         )
     if seconds >= 55:
         return f"It ended after {seconds:,.0f} seconds. {SLOW_HINT}"
     return (
-        "Odoo or its proxy ended the connection: see Odoo's log for limit_time_real, limit_memory_hard or a socket timeout "
-        "(ODOO_HTTP_SOCKET_TIMEOUT), and nginx's for proxy_max_temp_file_size and proxy_read_timeout."
+        "Odoo or its proxy ended the connection: see Odoo's log for limit_time_real, limit_memory_hard or a socket "
+        "timeout (ODOO_HTTP_SOCKET_TIMEOUT), and nginx's for proxy_max_temp_file_size and proxy_read_timeout."
     )

@@ -1,4 +1,4 @@
-"""*Test connection* for Odoo over HTTP: each question by itself, from the name to the database, without the master password."""
+"""*Test connection* for Odoo over HTTP: each question by itself, from name to database, without the master password."""
 
 from __future__ import annotations
 
@@ -104,12 +104,13 @@ class _Probe:
         return CheckState.FAILED, detail, "missing", FILTER_HINT, ErrorCode.DATABASE_NOT_FOUND
 
     def temporary_space(self) -> Answer:
-        detail = "Odoo copies the filestore, writes the dump and packs both in its temporary directory before it sends a byte."
+        detail = "Odoo copies the filestore, writes the dump and packs both in its temporary directory before it sends."
         return (
             CheckState.SKIPPED,
             detail,
             "not measurable",
-            "Keep twice the filestore free in /tmp of Odoo's machine; for large databases Odoo over PostgreSQL needs none of it.",
+            "Keep twice the filestore free in /tmp of Odoo's machine; for large databases Odoo over PostgreSQL needs "
+            "none of it.",
             None,
         )
 
@@ -166,8 +167,8 @@ def _good(detail: str, value: str) -> Answer:
 
 def _words(certificate: PeerCertificate) -> str:
     return (
-        f"{certificate.subject}, issued by {certificate.issuer}, valid until {certificate.not_after:%Y-%m-%d}, "
-        f"SHA-256 {certificate.fingerprint}."
+        f"{certificate.subject}, issued by {certificate.issuer}, valid until {certificate.not_after:%Y-%m-%d}, SHA-256 "
+        f"{certificate.fingerprint}."
     )
 
 

@@ -14,7 +14,7 @@ _UNSET = 0xFFFFFFFF
 
 
 class ZipTail:
-    """Fed every block of a stream, says at its end what is missing. Proves the end only; members are verified by reading back."""
+    """Fed every block of a stream, says at its end what is missing. Proves the end only; members are verified later."""
 
     def __init__(self) -> None:
         self.size = 0
