@@ -7,12 +7,12 @@ serves many expressions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 6))
-MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-DAYS = "sun mon tue wed thu fri sat".split()
+MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,8 @@ def expected_slots(expression: str, minutes: list[Minute], *, debian: bool = Fal
     found = []
     for minute in minutes:
         here = matches(minute.wall)
-        if wild:
-            due = here
-        else:
-            due = (here and not minute.repeated) or any(matches(wall) for wall in minute.skipped)
-        if due:
+        once = (here and not minute.repeated) or any(matches(wall) for wall in minute.skipped)
+        if here if wild else once:
             found.append(minute.at)
     return found
 

@@ -48,7 +48,7 @@ def changes(zone: str, year: int) -> tuple[datetime, ...]:
     """A moment within each day of a year in which the zone's offset changes, or the year's first day."""
     tz = ZoneInfo(zone)
     days = [datetime(year, 1, 1, tzinfo=UTC) + timedelta(days=n) for n in range(366)]
-    found = [b for a, b in zip(days, days[1:], strict=False) if a.astimezone(tz).utcoffset() != b.astimezone(tz).utcoffset()]
+    found = [b for a, b in pairwise(days) if a.astimezone(tz).utcoffset() != b.astimezone(tz).utcoffset()]
     return tuple(found) or (days[0],)
 
 
@@ -74,7 +74,11 @@ def random_field(dice: random.Random, low: int, high: int, names: list[str]) -> 
     if shape < 5:
         return "*/" + str(dice.choice([n for n in (1, 2, 3, 5, 6, 10, 15, 30) if n <= high - low]))
     if shape < 6:
-        return f"{first}-{last}" if dice.random() < 0.5 or last - first < 2 else f"{first}-{last}/{dice.randint(1, last - first)}"
+        return (
+            f"{first}-{last}"
+            if dice.random() < 0.5 or last - first < 2
+            else f"{first}-{last}/{dice.randint(1, last - first)}"
+        )
     if shape < 7:
         return f"{low}-{high}"
     if shape < 9:
@@ -84,9 +88,16 @@ def random_field(dice: random.Random, low: int, high: int, names: list[str]) -> 
 
 def random_expression(dice: random.Random, near: datetime) -> str:
     """An expression that often fires near a moment: changes happen in the small hours, on few days of few months."""
-    minute = dice.choice(["0", "30", "15", "0,30", "*/15", "59"]) if dice.random() < 0.5 else random_field(dice, 0, 59, [])
-    hour = dice.choice(["*", "0", "1", "2", "3", "23", "0-3", "*/2", "1,2"]) if dice.random() < 0.6 else random_field(dice, 0, 23, [])
-    day = dice.choice([str(near.day), "*", f"1-{max(near.day, 2)}"]) if dice.random() < 0.8 else random_field(dice, 1, 31, [])
+    minute = (
+        dice.choice(["0", "30", "15", "0,30", "*/15", "59"]) if dice.random() < 0.5 else random_field(dice, 0, 59, [])
+    )
+    hours = ["*", "0", "1", "2", "3", "23", "0-3", "*/2", "1,2"]
+    hour = dice.choice(hours) if dice.random() < 0.6 else random_field(dice, 0, 23, [])
+    day = (
+        dice.choice([str(near.day), "*", f"1-{max(near.day, 2)}"])
+        if dice.random() < 0.8
+        else random_field(dice, 1, 31, [])
+    )
     month = dice.choice([str(near.month), "*"]) if dice.random() < 0.85 else random_field(dice, 1, 12, MONTHS)
     week = "*" if dice.random() < 0.6 else random_field(dice, 0, 6, DAYS)
     return f"{minute} {hour} {day} {month} {week}"
@@ -101,13 +112,20 @@ def sample(chunk: int) -> list[tuple[str, str, datetime]]:
         zone, year = dice.choice(everywhere)
         middle = dice.choice(changes(zone, year))
         expression = random_expression(dice, middle.astimezone(ZoneInfo(zone)))
-        try:
-            cron.parse(expression)
-        except cron.CronError as error:
-            assert "would never run" in error.message, (expression, error.message)
-            continue
-        found.append((expression, zone, middle))
+        if can_run(expression):
+            found.append((expression, zone, middle))
     return found
+
+
+def can_run(expression: str) -> bool:
+    """False for dates no calendar has; any other refusal of these well-formed expressions is a failure."""
+    try:
+        cron.parse(expression)
+    except cron.CronError as error:
+        if "would never run" not in error.message:
+            raise
+        return False
+    return True
 
 
 @pytest.mark.timeout(0)

@@ -50,7 +50,7 @@ class Cron:
 
     @property
     def canonical(self) -> str:
-        """The values as plain numbers and ``*``, which croniter cannot read in a way of its own (it takes `5-5` for `*`)."""
+        """Plain numbers and ``*``: what croniter cannot read in a way of its own (it takes `5-5` for `*`)."""
         return " ".join(
             "*" if len(v) == f.size else ",".join(map(str, v)) for f, v in zip(FIELDS, self._values(), strict=True)
         )

@@ -140,7 +140,7 @@ def _zone(name: str) -> ZoneInfo:
 @lru_cache(maxsize=1024)
 def _pattern(canonical: str) -> croniter:
     """A parsed croniter that nobody advances: callers copy it, so threads do not share a position."""
-    return croniter(canonical, datetime(2000, 1, 1))
+    return croniter(canonical, 0)
 
 
 class _WallTimes:
@@ -148,11 +148,12 @@ class _WallTimes:
 
     def __init__(self, cron: Cron) -> None:
         self._pattern = copy.copy(_pattern(cron.canonical))
-        self._floor = self._found = datetime.min
+        self._floor: datetime | None = None
+        self._found: datetime
 
     def after(self, floor: datetime) -> datetime:
         """The first match strictly after a naive wall time."""
-        if not self._floor <= floor < self._found:
+        if self._floor is None or not self._floor <= floor < self._found:
             self._floor, self._found = floor, self._pattern.get_next(datetime, start_time=floor)
         return self._found
 
