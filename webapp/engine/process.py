@@ -1,0 +1,366 @@
+"""The only place that starts other programs: argv lists, a clean environment, limits, and no exit code ever lost."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from webapp.engine.endings import Ending, ProcessFailed
+from webapp.engine.report import Reporter, SilentReporter
+
+__all__ = [
+    "Background",
+    "Ending",
+    "Finished",
+    "ProcessFailed",
+    "background",
+    "clean_environment",
+    "find_executable",
+    "run",
+    "stream",
+]
+
+STDERR_TAIL_BYTES = 16 * 1024
+CHUNK_BYTES = 256 * 1024
+PIPE_BYTES = 1024 * 1024
+GRACE_SECONDS = 3.0
+_POLL_SECONDS = 0.5
+_F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ; Linux only, see fcntl(2)
+_PR_SET_PDEATHSIG = 1  # prctl(2), Linux
+_PRCTL = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a program that ran to its end left. ``returncode`` is negative for a signal."""
+
+    returncode: int
+    stdout: bytes
+    stderr_tail: str
+
+
+def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment every child gets: PATH, a neutral locale, no home; plus ``extra``. Nothing else is inherited."""
+    env = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "HOME": "/nonexistent",
+    }
+    env.update(extra or {})
+    return env
+
+
+def find_executable(name: str, extra_directories: Sequence[str] = ()) -> str | None:
+    """Absolute path of a program on PATH or in one of the extra directories, or None."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *extra_directories])
+    return shutil.which(name, path=path)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    timeout_seconds: float,
+    input: bytes | None = None,
+    reporter: Reporter | None = None,
+    max_output: int = 4 * 1024 * 1024,
+) -> Finished:
+    """Run a short program to its end and keep its output (at most ``max_output`` bytes; the rest is dropped).
+
+    Any exit code is an answer, not an error. Raises ProcessFailed when it cannot start, or runs longer than the limit.
+    """
+    limits = _Limits(idle_seconds=timeout_seconds, total_seconds=timeout_seconds)
+    kept = bytearray()
+    with _started(
+        argv,
+        env,
+        None if input is None else [input],
+        reporter or SilentReporter(),
+        limits,
+    ) as child:
+        for chunk in child.chunks():
+            kept += chunk[: max_output - len(kept)]
+        returncode = child.finish()
+        return Finished(returncode, bytes(kept), child.stderr_tail())
+
+
+@contextmanager
+def stream(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    reporter: Reporter,
+    stdin: Iterable[bytes] | None = None,
+    idle_seconds: float = 900,
+) -> Iterator[Iterator[bytes]]:
+    """Yield an iterator over the program's stdout in chunks of about 256 KiB.
+
+    The iterator raises ProcessFailed at its end when the exit code is not 0, when a signal ended the program, or when
+    it sent nothing for ``idle_seconds``. ``stdin`` is fed from a thread of its own; what it raises is raised here.
+    Leaving the block early kills the program; leaving it without an error before the end was read is an error too, so
+    that no exit code is ever lost.
+    """
+    with _started(argv, env, stdin, reporter, _Limits(idle_seconds=idle_seconds)) as child:
+        yield child.checked_chunks()
+        if not child.ended:
+            raise ProcessFailed(child.program, Ending.ABANDONED)
+
+
+@contextmanager
+def background(argv: Sequence[str], *, env: Mapping[str, str], reporter: Reporter) -> Iterator[Background]:
+    """Keep a program running while inside (a tunnel); it is ended on the way out, whatever happened."""
+    with _started(argv, env, None, reporter, _Limits()) as child:
+        yield Background(child)
+
+
+class Background:
+    """A program that runs beside us."""
+
+    def __init__(self, child: _Child) -> None:
+        self._child = child
+
+    def returncode(self) -> int | None:
+        """None while it runs."""
+        return self._child.process.poll()
+
+    def stderr_tail(self) -> str:
+        """What it said so far."""
+        return self._child.stderr_tail(wait=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    idle_seconds: float | None = None
+    total_seconds: float | None = None
+
+
+@contextmanager
+def _started(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    stdin: Iterable[bytes] | None,
+    reporter: Reporter,
+    limits: _Limits,
+) -> Iterator[_Child]:
+    reporter.check()
+    child = _Child(argv, env, stdin, reporter=reporter, limits=limits)
+    try:
+        with reporter.on_stop(child.terminate):
+            yield child
+    finally:
+        child.close()
+
+
+@dataclass(slots=True)
+class _Tail:
+    """The last bytes of a stream, drained by a thread so that the child never blocks on stderr."""
+
+    kept: bytearray = field(default_factory=bytearray)
+
+    def drain(self, descriptor: int) -> None:
+        while data := os.read(descriptor, 64 * 1024):
+            self.kept += data
+            del self.kept[:-STDERR_TAIL_BYTES]
+
+    def text(self) -> str:
+        """Decoded with replacement; control characters but newline and tab are dropped."""
+        text = bytes(self.kept).decode("utf-8", "replace")
+        return "".join(c for c in text if c in "\n\t" or c.isprintable()).strip()
+
+
+class _Child:
+    """One started program with its pipes and its threads. Use through ``_started`` only."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        stdin: Iterable[bytes] | None,
+        *,
+        reporter: Reporter,
+        limits: _Limits,
+    ) -> None:
+        self.program = Path(argv[0]).name
+        self.ended = False
+        self._reporter = reporter
+        self._limits = limits
+        self._began = time.monotonic()
+        self._feed_error: BaseException | None = None
+        self._tail = _Tail()
+        self.process = _popen(argv, env, with_stdin=stdin is not None)
+        assert self.process.stdout is not None  # PIPE was asked for
+        assert self.process.stderr is not None
+        self._stdout = self.process.stdout.fileno()
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._stdout, _F_SETPIPE_SZ, PIPE_BYTES)
+        self._threads = [
+            threading.Thread(
+                target=self._tail.drain,
+                args=(self.process.stderr.fileno(),),
+                daemon=True,
+            )
+        ]
+        if stdin is not None:
+            self._threads.append(threading.Thread(target=self._feed, args=(stdin,), daemon=True))
+        for thread in self._threads:
+            thread.start()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Stdout until its end; raises ProcessFailed at a limit and TaskStopped when the task must end."""
+        gathered: list[bytes] = []
+        size = 0
+        while data := self._read(CHUNK_BYTES - size):
+            gathered.append(data)
+            size += len(data)
+            if size >= CHUNK_BYTES // 2:
+                yield data if len(gathered) == 1 else b"".join(gathered)
+                gathered, size = [], 0
+        if gathered:
+            yield b"".join(gathered)
+
+    def checked_chunks(self) -> Iterator[bytes]:
+        """``chunks``, then ProcessFailed unless the program ended with exit code 0."""
+        yield from self.chunks()
+        returncode = self.finish()
+        if returncode != 0:
+            ending = Ending.SIGNAL if returncode < 0 else Ending.EXIT
+            raise ProcessFailed(
+                self.program,
+                ending,
+                returncode=returncode,
+                stderr_tail=self.stderr_tail(),
+            )
+
+    def finish(self) -> int:
+        """Wait for the exit code after stdout ended; whoever closed stdout but stays is subject to the same limits."""
+        waited_from = time.monotonic()
+        while True:
+            try:
+                returncode = self.process.wait(_POLL_SECONDS)
+                break
+            except subprocess.TimeoutExpired:
+                self._obey_limits(waited_from)
+        self.ended = True
+        for thread in self._threads:
+            thread.join(GRACE_SECONDS)
+        self._reporter.check()
+        if self._feed_error is not None:
+            raise self._feed_error
+        return returncode
+
+    def stderr_tail(self, *, wait: bool = True) -> str:
+        """The end of stderr."""
+        if wait:
+            self._threads[0].join(GRACE_SECONDS)
+        return self._tail.text()
+
+    def terminate(self) -> None:
+        """Ask the whole group to end; called from any thread, at any time."""
+        self._signal_group(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Make sure that nothing of the child is left: no process, no thread, no descriptor."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is None:
+                self._signal_group(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.process.wait(GRACE_SECONDS)
+        for thread in self._threads:
+            thread.join(GRACE_SECONDS)
+        if any(thread.is_alive() for thread in self._threads):
+            return  # A descriptor that a thread still reads must not be closed: its number could be given to another file.
+        for pipe in (self.process.stdout, self.process.stderr, self.process.stdin):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        # The child leads its own group, whose id is its pid: valid for as long as it is not reaped.
+        if self.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, number)
+
+    def _read(self, limit: int) -> bytes:
+        waited_from = time.monotonic()
+        poller = select.poll()
+        poller.register(self._stdout, select.POLLIN | select.POLLHUP)
+        while not poller.poll(_POLL_SECONDS * 1000):
+            self._obey_limits(waited_from)
+        self._reporter.check()
+        return os.read(self._stdout, limit)
+
+    def _obey_limits(self, waited_from: float) -> None:
+        self._reporter.check()
+        if self._feed_error is not None:
+            raise self._feed_error
+        now = time.monotonic()
+        if self._limits.total_seconds is not None and now - self._began > self._limits.total_seconds:
+            raise ProcessFailed(self.program, Ending.TIMEOUT, stderr_tail=self.stderr_tail(wait=False))
+        if self._limits.idle_seconds is not None and now - waited_from > self._limits.idle_seconds:
+            raise ProcessFailed(self.program, Ending.STALLED, stderr_tail=self.stderr_tail(wait=False))
+
+    def _feed(self, stdin: Iterable[bytes]) -> None:
+        pipe = self.process.stdin
+        assert pipe is not None  # PIPE was asked for
+        try:
+            for data in stdin:
+                rest = memoryview(data)
+                while rest:
+                    rest = rest[pipe.write(rest) or 0 :]
+            pipe.close()
+        except BrokenPipeError:
+            pass  # It ended before it read everything; its exit code tells why.
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that reads, and raised there unchanged
+            self._feed_error = error
+            self.terminate()
+
+
+def _popen(argv: Sequence[str], env: Mapping[str, str], *, with_stdin: bool) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.PIPE if with_stdin else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(env),
+            cwd="/",
+            close_fds=True,
+            start_new_session=True,
+            umask=0o077,
+            preexec_fn=_DieWithParent(os.getpid()),  # noqa: PLW1509 - see there
+            bufsize=0,
+        )
+    except (OSError, ValueError) as error:
+        raise ProcessFailed(Path(argv[0]).name, Ending.NOT_STARTED, stderr_tail=str(error)) from error
+
+
+class _DieWithParent:
+    """Runs in the child between fork and exec: two system calls, no allocation to speak of, no lock of ours.
+
+    PR_SET_PDEATHSIG kills the child when the *thread* that started it ends (prctl(2)). That is what we want: a child
+    never outlives the call that started it, and so not a killed worker either.
+    """
+
+    def __init__(self, parent: int) -> None:
+        self.parent = parent
+
+    def __call__(self) -> None:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A core file would hold secrets.
+        if _PRCTL is not None:
+            _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+            if os.getppid() != self.parent:  # The parent died before the call above.
+                os._exit(1)
