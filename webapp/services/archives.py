@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from webapp.core.actors import Actor
 from webapp.core.errors import ArchiveError, HoldfastError, NotFound
 from webapp.core.manifest import Manifest, expectation_from, parse_manifest
 from webapp.core.reports import BackupResult, Check, VerificationReport
@@ -24,11 +25,12 @@ from webapp.core.status import (
 )
 from webapp.engine.shelf import open_shelf
 from webapp.engine.verify import verify_archive
+from webapp.services import audit
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
 from webapp.services.tasks import request
 from webapp.services.wiring import wired
-from webapp.store.db import db, release
+from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, Verification
 
 
@@ -185,18 +187,32 @@ def file_path(archive: Archive) -> str:
     return shelf.resolve(archive.relative_path)
 
 
-def read_manifest(archive: Archive) -> Manifest:
-    """The side-car manifest of an archive. Raises ArchiveError, NotFound."""
+def record_download(archive: Archive, *, actor: Actor, now: datetime) -> str:
+    """Absolute path of the file to send; who took it goes into the audit log. Raises NotFound."""
+    path = file_path(archive)
+    name = f"{archive.instance_name} / {archive.database_name}"
+    with writing():
+        audit.record(
+            actor, "archive.downloaded", subject_kind="archive", subject_id=archive.id, subject_name=name, now=now
+        )
+    return path
+
+
+def read_manifest_data(archive: Archive) -> Mapping[str, Any]:
+    """The side-car manifest as it was written. Raises ArchiveError, NotFound."""
     file_path(archive)
-    return parse_manifest(open_shelf(str(wired().archive_directory)).read_manifest(archive.relative_path))
+    return open_shelf(str(wired().archive_directory)).read_manifest(archive.relative_path)
+
+
+def read_manifest(archive: Archive) -> Manifest:
+    """The side-car manifest as a value. Raises ArchiveError, NotFound."""
+    return parse_manifest(read_manifest_data(archive))
 
 
 # Proving again
 
 
-def request_verification(
-    archive_id: int, *, level: VerificationLevel, triggered_by: str, now: datetime
-) -> Verification:
+def request_verification(archive_id: int, *, level: VerificationLevel, actor: Actor, now: datetime) -> Verification:
     """Ask for a verification; one that is already on its way is answered instead. Raises NotFound."""
     archive = get_archive(archive_id)
     file_path(archive)
@@ -208,7 +224,7 @@ def request_verification(
     task = Verification(
         type=TaskType.VERIFICATION,
         title=f"{archive.instance_name} / {archive.database_name}: verify restore point {archive.id}"[:200],
-        triggered_by=triggered_by,
+        triggered_by=actor.triggered_by,
         instance_id=archive.instance_id,
         instance_name=archive.instance_name,
         archive_id=archive_id,

@@ -90,11 +90,7 @@ def delete_job(job_id: int, *, actor: Actor, now: datetime) -> Job:
 
 def run_now(job_id: int, *, actor: Actor, now: datetime) -> list[Task]:
     """Ask for the job's runs at once; active ones are answered, not doubled. Raises NotFound, Conflict."""
-    job = get_job(job_id)
-    tasks = request_job(job_id, triggered_by=actor.triggered_by, now=now)
-    with writing():
-        _record(actor, "job.run_requested", job, {"tasks": [task.id for task in tasks]}, now)
-    return tasks
+    return request_job(job_id, actor=actor, now=now)
 
 
 def _apply(job: Job, columns: dict[str, Any], now: datetime) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound
 from webapp.core.plans import BackupPlan, Previous
 from webapp.core.reports import BackupResult
@@ -24,6 +25,7 @@ from webapp.core.status import (
 from webapp.engine import backup as engine_backup
 from webapp.engine.shelf import open_shelf
 from webapp.engine.sources.registry import build_source
+from webapp.services import audit
 from webapp.services.archives import add_archive, newest_verified
 from webapp.services.execution import Outcome, execute
 from webapp.services.instance_plans import source_plan
@@ -53,11 +55,12 @@ def get_run(run_id: int) -> Run:
     return run
 
 
-def request_job(job_id: int, *, triggered_by: str, now: datetime) -> list[Task]:
+def request_job(job_id: int, *, actor: Actor, now: datetime) -> list[Task]:
     """*Run now*: one Run per database (or a FanOut that will make them). Active ones are answered, not doubled.
 
     Raises NotFound, Conflict (job or instance deleted).
     """
+    triggered_by = actor.triggered_by
     with writing() as session:
         job = _get_live_job(job_id)
         selection, databases = effective_selection(job)
@@ -70,12 +73,14 @@ def request_job(job_id: int, *, triggered_by: str, now: datetime) -> list[Task]:
                 for name in databases
             ]
         session.flush()
+        audit.record(actor, "job.run_requested", subject_kind="job", subject_id=job.id, subject_name=job.name, now=now)
     ring([task.id for task in tasks])
     return tasks
 
 
-def request_retry(run_id: int, *, triggered_by: str, now: datetime) -> Run:
+def request_retry(run_id: int, *, actor: Actor, now: datetime) -> Run:
     """Another run for the same job and database. Raises NotFound, Conflict."""
+    triggered_by = actor.triggered_by
     with writing() as session:
         old = get_run(run_id)
         if old.job_id is None:
@@ -86,6 +91,7 @@ def request_retry(run_id: int, *, triggered_by: str, now: datetime) -> Run:
         if active is None:
             run.retry_of_id = old.id
         session.flush()
+        audit.record(actor, "run.retried", subject_kind="run", subject_id=old.id, subject_name=old.title, now=now)
     ring([run.id])
     return run
 

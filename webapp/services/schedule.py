@@ -75,7 +75,7 @@ def _settle_safely(job_id: int, now: datetime) -> None:
     except IntegrityError:  # another scheduler inserted the same slot first: its row counts
         logger.info("job %s: its slot was already there", job_id)
     except CronError as error:
-        logger.error("job %s cannot be scheduled: %s", job_id, error)
+        logger.warning("job %s cannot be scheduled: %s", job_id, error)
 
 
 def is_paused(instance: Instance, now: datetime) -> bool:

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from webapp.core.errors import HoldfastError, StoreError
 from webapp.core.manifest import parse_manifest
 from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
-from webapp.engine.shelf import Shelf, open_shelf
+from webapp.engine.shelf import Placed, Shelf, open_shelf
 from webapp.services.archives import adopt_archive
 from webapp.services.execution import cancelled_words, error_columns, retry_values
 from webapp.services.retention import add_retention, resume_deletions
@@ -71,24 +71,24 @@ def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None)
         if task is None:
             return
         if isinstance(task, Run) and placed is not None and not placed.quarantined:
-            rung = _adopt(session, task, fence, now, placed.manifest, placed.relative_path)
+            rung = _adopt(session, task, placed, now)
         else:
             rung = _give_up(session, task, fence, now)
     ring(rung)
 
 
-def _adopt(session: Session, run: Run, fence: int, now: datetime, data: object, path: str) -> list[int]:
-    manifest = parse_manifest(data)
+def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[int]:
+    manifest = parse_manifest(placed.manifest)
     status = TaskStatus.COMPLETED_WITH_WARNINGS if manifest.warnings else TaskStatus.COMPLETED
     values = {"status": status, "completed_at": now, "lease_until": None, "progress_percent": 100}
     values |= {"progress_message": "", "error_code": None, "error_message": "", "hint": ""}
     if manifest.warnings:
         values |= {"warnings": list(manifest.warnings), "error_message": manifest.warnings[0]["message"]}
         values["error_code"] = ErrorCode(manifest.warnings[0]["code"])
-    if not take_expired(session, run.id, fence, before=now - GRACE, values=values):
+    if not take_expired(session, run.id, placed.fence, before=now - GRACE, values=values):
         return []
     session.expire(run)
-    adopt_archive(session, run, manifest, path, now=now)
+    adopt_archive(session, run, manifest, placed.relative_path, now=now)
     run.size_bytes = manifest.size_bytes
     run.verification_status = VerificationStatus.PASSED if manifest.checks else VerificationStatus.NOT_RUN
     _close_steps(session, run.id, now, StepStatus.COMPLETED)

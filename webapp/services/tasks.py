@@ -6,12 +6,15 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
+from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, NotFound, QueueDown
 from webapp.core.naming import queue_task_id
 from webapp.core.status import ErrorCode, QueueName, TaskStatus, TaskType
+from webapp.services import audit
 from webapp.services.wiring import wired
 from webapp.store.claims import settle_pending
 from webapp.store.db import db, writing
@@ -146,8 +149,16 @@ def count_log_lines(task_id: int) -> int:
     return db.session.scalar(sa.select(sa.func.max(TaskLog.n)).where(TaskLog.task_id == task_id)) or 0
 
 
-def cancel(task_id: int, *, by: str, now: datetime) -> Task:
+def checks_of(task: Task) -> list[dict[str, Any]]:
+    """The checks that a connection test or a verification made, as JSON; [] for others."""
+    if isinstance(task, ConnectionTest):
+        return list(task.checks)
+    return list(task.details.get("checks", []))
+
+
+def cancel(task_id: int, *, actor: Actor, now: datetime) -> Task:
     """Cancel at any phase: a pending task ends at once, a running one is told and cleans up. Raises Conflict when final."""
+    by = actor.username
     with writing() as session:
         task = get_task(task_id)
         if task.status.is_final:
@@ -157,6 +168,7 @@ def cancel(task_id: int, *, by: str, now: datetime) -> Task:
         session.flush()
         if settle_pending(session, task_id, cancelled_values(by, now)):
             session.expire(task)
+        audit.record(actor, "task.cancelled", subject_kind="task", subject_id=task_id, subject_name=task.title, now=now)
     if task.queue_task_id and task.status.is_final:
         _forget(task.queue_task_id)
     return task

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from webapp.services import instances
+from webapp.services import connection_tests
 from webapp.tasks.clock import utc_now
 
 
 def test_connection(task_id: int) -> None:
     """Ask an instance every question of a connection test."""
-    instances.execute_connection_test(task_id, clock=utc_now)
+    connection_tests.run_connection_test(task_id, clock=utc_now)

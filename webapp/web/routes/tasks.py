@@ -1,0 +1,108 @@
+"""Tasks: one page and one list for all background work, and the banner that follows one of them."""
+
+from __future__ import annotations
+
+from flask import Blueprint, flash, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from webapp.core.errors import Conflict
+from webapp.core.reports import Check
+from webapp.core.status import Role, TaskStatus, TaskType
+from webapp.services import run_pages, tasks
+from webapp.services.tasks import TASK_KINDS, TaskFilter
+from webapp.web.access import current_actor, permission, request_time
+from webapp.web.htmx import page_or_partial, see_other
+from webapp.web.tables import page_number
+
+bp = Blueprint("tasks", __name__, url_prefix="/tasks")
+
+PAGE = 50
+
+
+@bp.get("", endpoint="list")
+@permission(Role.VIEWER)
+def list_() -> ResponseReturnValue:
+    """All tasks; ``?type= &status= &instance= &page=``. Block "rows" for the poll."""
+    page = page_number()
+    wanted = TaskFilter(
+        type=_task_type(),
+        status=_task_status(),
+        instance_id=request.args.get("instance", type=int),
+        offset=(page - 1) * PAGE,
+        limit=PAGE,
+    )
+    found, total = tasks.list_tasks(wanted)
+    return page_or_partial(
+        "tasks/list.html",
+        ("rows",),
+        tasks=found,
+        total=total,
+        page=page,
+        page_size=PAGE,
+        wanted=wanted,
+        kinds=TASK_KINDS,
+        statuses=list(TaskStatus),
+        outcome_of=run_pages.outcome_of,
+        seconds_of=run_pages.duration_seconds,
+        now=request_time(),
+    )
+
+
+@bp.get("/<int:task_id>")
+@permission(Role.VIEWER)
+def show(task_id: int) -> ResponseReturnValue:
+    """One task; a run has its own page. Block "body" for the poll."""
+    task = tasks.get_task(task_id)
+    if task.type is TaskType.BACKUP:
+        return see_other("runs.show", run_id=task_id)
+    now = request_time()
+    return page_or_partial(
+        "tasks/show.html",
+        ("body",),
+        task=task,
+        kind=TASK_KINDS[task.type],
+        outcome=run_pages.outcome_of(task),
+        seconds=run_pages.duration_seconds(task, now),
+        steps=run_pages.step_views(task, now),
+        lines=tasks.list_log(task_id, 0, 5000),
+        checks=[Check.from_json(item) for item in tasks.checks_of(task)],
+        now=now,
+    )
+
+
+@bp.get("/<int:task_id>/banner")
+@permission(Role.VIEWER)
+def banner(task_id: int) -> ResponseReturnValue:
+    """The banner of one task, as a partial; it polls itself until the task is final."""
+    task = tasks.get_task(task_id)
+    return render_template(
+        "tasks/_banner.html",
+        task=task,
+        kind=TASK_KINDS[task.type],
+        outcome=run_pages.outcome_of(task),
+        url=url_for("runs.show", run_id=task_id)
+        if task.type is TaskType.BACKUP
+        else url_for("tasks.show", task_id=task_id),
+    )
+
+
+@bp.post("/<int:task_id>/cancel")
+@permission(Role.OPERATOR)
+def cancel(task_id: int) -> ResponseReturnValue:
+    """Cancel any task."""
+    try:
+        tasks.cancel(task_id, actor=current_actor(), now=request_time())
+        flash("The task is being cancelled.", "ok")
+    except Conflict as error:
+        flash(error.message, "warn")
+    return see_other("tasks.show", task_id=task_id)
+
+
+def _task_type() -> TaskType | None:
+    raw = request.args.get("type", "")
+    return TaskType(raw) if raw in {word.value for word in TaskType} else None
+
+
+def _task_status() -> TaskStatus | None:
+    raw = request.args.get("status", "")
+    return TaskStatus(raw) if raw in {word.value for word in TaskStatus} else None
