@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from webapp import logs
+from webapp.queue import monitor
 from webapp.queue.connection import connect
 from webapp.queue.enqueue import RqTaskQueue
 from webapp.services.wiring import Wiring, install
@@ -29,14 +30,16 @@ def assemble(app: Flask, settings: Settings) -> None:
 
 def make_wiring(settings: Settings) -> Wiring:
     """The wiring that the settings describe."""
+    connection = connect(settings.redis_url)
     return Wiring(
         data_directory=settings.data_directory,
         archive_directory=settings.archive_directory,
         vault=Vault(settings.vault_keys),
-        queue=RqTaskQueue(connect(settings.redis_url)),
+        queue=RqTaskQueue(connection),
         lease_seconds=settings.lease_seconds,
         heartbeat_seconds=settings.heartbeat_seconds,
         compression_threads=settings.compression_threads,
         session_idle_minutes=settings.session_idle_minutes,
         session_absolute_hours=settings.session_absolute_hours,
+        look_at_queue=lambda now: monitor.look(connection, now),
     )

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import Flask
@@ -21,7 +22,7 @@ from webapp.core.status import QueueName
 from webapp.queue.connection import connect
 from webapp.queue.schedule import TaskScheduler, keep_moving
 from webapp.queue.workers import TaskWorker
-from webapp.services import beats, schedule, sweeper
+from webapp.services import health, schedule, sweeper
 from webapp.settings import Settings
 from webapp.store.db import db, forget_connections_after_fork, release
 from webapp.store.migrate import attach_migrations, check_migrated
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 ALL_QUEUES = (QueueName.RESTORES, QueueName.DEFAULT, QueueName.BACKUPS, QueueName.NOTIFICATIONS, QueueName.CLOUD)
 SWEEP_SECONDS = 15
+BEAT_SECONDS = 10
 
 
 def queues_for(number: int, workers: int) -> tuple[QueueName, ...]:
@@ -50,7 +52,7 @@ def run_worker(settings: Settings, queues: Sequence[str] = ALL_QUEUES, *, burst:
         QueueDown: Redis cannot be reached at the start.
     """
     app = _prepare(settings)
-    process = _process(beats.WORKER, {"queues": [str(name) for name in queues]})
+    process = _process("worker", {"queues": [str(name) for name in queues]})
     worker = TaskWorker(
         [str(name) for name in queues], connection=connect(settings.redis_url, patient=True), name=process.name
     )
@@ -75,7 +77,7 @@ def run_scheduler(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     scheduler = TaskScheduler(connect(settings.redis_url))
-    with app.app_context(), _Pulse(app, _process(beats.SCHEDULER, {})):
+    with app.app_context(), _Pulse(app, _process("scheduler", {})):
         keep_moving(scheduler, _Tick(), stop, tick_seconds=settings.reconcile_seconds)
     logger.info("scheduler ended")
 
@@ -103,6 +105,16 @@ class _Tick:
             release()
 
 
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """This process, by a name that no other has."""
+
+    name: str
+    kind: str
+    started_at: datetime
+    details: dict[str, object]
+
+
 class _Pulse:
     """Beats from a thread while the block runs, and signs off at its end.
 
@@ -110,7 +122,7 @@ class _Pulse:
     carrying a connection across a fork, and a child must not inherit a lock that the thread holds.
     """
 
-    def __init__(self, app: Flask, process: beats.Process) -> None:
+    def __init__(self, app: Flask, process: _Process) -> None:
         self._app = app
         self._process = process
         self._busy = threading.Lock()
@@ -124,7 +136,7 @@ class _Pulse:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join(timeout=5)
-        self._with_database(lambda: beats.sign_off(self._process))
+        self._with_database(lambda: health.end_beat(self._process.name))
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -133,11 +145,15 @@ class _Pulse:
             yield
 
     def _beat_on(self) -> None:
-        while not self._over.wait(beats.BEAT_SECONDS):
+        while not self._over.wait(BEAT_SECONDS):
             self._beat()
 
     def _beat(self) -> None:
-        self._with_database(lambda: beats.beat(self._process, datetime.now(UTC)))
+        one = self._process
+        now = datetime.now(UTC)
+        self._with_database(
+            lambda: health.record_beat(one.kind, one.name, started_at=one.started_at, now=now, details=one.details)
+        )
 
     def _with_database(self, action: Callable[[], None]) -> None:
         with self._busy, self._app.app_context():
@@ -160,6 +176,6 @@ def _prepare(settings: Settings) -> Flask:
     return app
 
 
-def _process(kind: str, details: dict[str, object]) -> beats.Process:
+def _process(kind: str, details: dict[str, object]) -> _Process:
     host = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in socket.gethostname())
-    return beats.Process(f"{host[:60]}-{kind}-{os.getpid()}", kind, datetime.now(UTC), {"pid": os.getpid(), **details})
+    return _Process(f"{host[:60]}-{kind}-{os.getpid()}", kind, datetime.now(UTC), {"pid": os.getpid(), **details})

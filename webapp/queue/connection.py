@@ -70,7 +70,7 @@ def errors_as_queue_down() -> Iterator[None]:
             "Redis cannot be reached.", hint="Start Redis, or check REDIS_URL. Nothing is lost meanwhile."
         ) from error
     except ResponseError as error:
-        raise QueueDown(f"Redis refuses to work: {_first_words(error)}.", hint=_refusal_hint(str(error))) from error
+        raise QueueDown(f"Redis refuses to work: {_reason(error)}.", hint=_refusal_hint(str(error))) from error
     except RedisError as error:
         raise QueueDown(f"Redis does not work as expected ({type(error).__name__}).") from error
 
@@ -88,13 +88,14 @@ _URL_HINT = (
 )
 
 
-def _first_words(error: ResponseError) -> str:
-    return str(error).split("\n", 1)[0].rstrip(".")[:120]
+def _reason(error: ResponseError) -> str:
+    """Redis' own words, without the command that redis-py puts before them."""
+    return str(error).split("\n", 1)[0].rpartition("caused error: ")[2].rstrip(".")[:120]
 
 
 def _refusal_hint(message: str) -> str:
     if "MISCONF" in message:
         return "Its disk is probably full: free some space."
-    if "OOM" in message:
+    if "maxmemory" in message:
         return "It is out of memory: raise maxmemory and set maxmemory-policy noeviction."
     return "Redis 6.2 or newer is needed, with write permission for this user."

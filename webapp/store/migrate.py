@@ -7,17 +7,15 @@ import sqlite3
 from pathlib import Path
 
 import flask_migrate
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask, current_app
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from webapp.core.errors import HoldfastError
-from webapp.store.db import db
+from webapp.store.db import db, release
+from webapp.store.revision import MIGRATIONS, applied_revision, wanted_revision
 
 logger = logging.getLogger(__name__)
-
-DIRECTORY = Path(__file__).parents[2] / "migrations"
 
 
 class DatabaseNotReady(HoldfastError):
@@ -26,12 +24,7 @@ class DatabaseNotReady(HoldfastError):
 
 def attach_migrations(app: Flask) -> None:
     """Let the migrations find the app's database."""
-    flask_migrate.Migrate(app, db, directory=str(DIRECTORY))  # type: ignore[no-untyped-call]
-
-
-def wanted_revision() -> str:
-    """The newest migration we have."""
-    return ScriptDirectory(str(DIRECTORY)).get_current_head() or ""
+    flask_migrate.Migrate(app, db, directory=str(MIGRATIONS))  # type: ignore[no-untyped-call]
 
 
 def found_revision() -> str:
@@ -41,10 +34,12 @@ def found_revision() -> str:
         DatabaseNotReady: it cannot be reached.
     """
     try:
-        with db.engine.connect() as connection:
-            return MigrationContext.configure(connection).get_current_revision() or ""
+        return applied_revision() or ""
     except OperationalError as error:
+        db.session.rollback()
         raise _unreachable(error) from error
+    finally:
+        release()
 
 
 def check_migrated() -> None:
@@ -52,7 +47,7 @@ def check_migrated() -> None:
     found, wanted = found_revision(), wanted_revision()
     if found == wanted:
         return
-    known = {script.revision for script in ScriptDirectory(str(DIRECTORY)).walk_revisions()}
+    known = {script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions()}
     if found and found not in known:
         raise DatabaseNotReady(
             f"The database was made by a newer Holdfast (revision {found}).",
@@ -76,7 +71,7 @@ def upgrade() -> bool:
     if found:
         _copy_sqlite_file(found)
     try:
-        flask_migrate.upgrade(directory=str(DIRECTORY))
+        flask_migrate.upgrade(directory=str(MIGRATIONS))
     except SystemExit:  # alembic logs the reason, then leaves
         check_migrated()
         raise

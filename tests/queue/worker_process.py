@@ -1,0 +1,24 @@
+"""A worker in a process of its own: python -m tests.queue.worker_process URL NAME."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from tests.queue.fake_tasks import FakeJob
+from webapp import logs
+from webapp.core.status import QueueName
+from webapp.queue.connection import connect
+from webapp.queue.workers import TaskWorker, die_with_parent
+
+if __name__ == "__main__":
+    die_with_parent(os.getppid())
+    logs.set_up("INFO")
+    worker = TaskWorker(
+        [str(name) for name in QueueName],
+        connection=connect(sys.argv[1], patient=True),
+        name=sys.argv[2],
+        job_class=FakeJob,
+    )
+    worker.grace_seconds = 1.0
+    worker.start()
