@@ -84,8 +84,8 @@ ERROR_JSON = (
     b'"data": {"name": "builtins.KeyError"}}}'
 )
 NGINX_504 = (
-    b"<html>\r\n<head><title>504 Gateway Time-out</title></head>\r\n<body><center><h1>504 Gateway Time-out</h1></center>"
-    b"</body></html>"
+    b"<html>\r\n<head><title>504 Gateway Time-out</title></head>\r\n"
+    b"<body><center><h1>504 Gateway Time-out</h1></center></body></html>"
 )
 CAPTIVE = b"<!doctype html><html><head><title>Guest Wi-Fi</title></head><body>Please accept our terms</body></html>"
 NOT_FOUND = (

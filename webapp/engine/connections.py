@@ -54,7 +54,11 @@ def target_of(url: str, *, host_header: str = "", tls: TlsPlan = _SYSTEM_TLS) ->
             "The URL is not usable.", field="url", hint="Use the form https://odoo.example.com, without a user name."
         )
     if _CONTROL.search(host_header) or not host_header.isascii():
-        raise InvalidInput("The Host header holds characters that no host name has.", field="host_header")
+        raise InvalidInput(
+            "The Host header holds characters that no host name has.",
+            field="host_header",
+            hint="Give a bare name such as prod.example.com.",
+        )
     shown = f"[{host}]" if ":" in host else host
     usual = port == (443 if parts.scheme == "https" else 80)
     name = _name_in(host_header) if host_header and _is_ip(host) else host

@@ -13,14 +13,13 @@ from webapp.core.plans import Secret
 from webapp.core.status import ErrorCode
 
 PAGE_BYTES = 512 * 1024
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]+")
 _TAGS = re.compile(r"<[^<>]*>")
 _TYPE = re.compile(r"[\w.+-]+/[\w.+-]+")
 _VERB = re.compile(r"^(Database backup error:|Could not backup database\.)\s*", re.IGNORECASE)
 _DISABLED = "database manager has been disabled"
 # How the manager page shows that the master password is still the default, in 15.0 to the development branch
-# (addons/web/static/src/public/database_manager*.qweb.html): a banner, a suggested password in each form, and the default
-# in a hidden field. The banner is shown only beside a list of databases, the others always.
+# (addons/web/static/src/public/database_manager*.qweb.html): a banner, a suggested password in each form, and the
+# default in a hidden field. The banner is shown only beside a list of databases, the others always.
 _INSECURE = ("database manager is not protected", "generated_master_pwd")
 _DEFAULT_FIELD = re.compile(r'<input type="hidden" name="master_pwd"[^<>]*value="admin"')
 
@@ -72,10 +71,19 @@ def read_manager_page(body: bytes) -> ManagerPage:
 
 
 def plain_text(text: str, limit: int) -> str:
-    """Text without tags, control characters or direction marks, in one line, at most ``limit`` characters."""
-    bare = _CONTROLS.sub(" ", unescape(_TAGS.sub(" ", _CONTROLS.sub(" ", text))))
-    line = " ".join(bare.split())
+    """Text without tags, control characters or direction marks, in one line, at most ``limit`` characters.
+
+    Answers with binary content are not worth showing: "".
+    """
+    if "\x00" in text[:limit]:
+        return ""
+    bare = unescape(_TAGS.sub(" ", _printable(text[: limit * 200])))
+    line = " ".join(_printable(bare).split())
     return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def alerts(page: str) -> list[str]:
