@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from redis import Redis
 from rq.job import Job, JobStatus
+from rq.utils import now
 
 from webapp.core.status import QueueName
 from webapp.queue.jobs import RqJob
@@ -59,6 +60,7 @@ def push_once(connection: Redis, job: Job) -> bool:
         Whether it was put.
     """
     job._status = JobStatus.QUEUED
+    job.enqueued_at = now()
     fields = [part for pair in job.to_dict().items() for part in pair]
     keys = [job.key, queue_key(job.origin), SCHEDULED_KEY, QUEUES_KEY, *_places()]
     return bool(connection.register_script(_PUSH)(keys=keys, args=[job.id, _now(), *fields]))
