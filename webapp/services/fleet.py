@@ -208,6 +208,7 @@ def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:
         .group_by(Archive.instance_id, Archive.database_name)
     )
     for instance_id, database, at in db.session.execute(newest):
+        assert instance_id is not None
         facts.newest[instance_id][database] = at
     sums = (
         sa.select(Archive.instance_id, sa.func.count(), sa.func.sum(Archive.size_bytes))
@@ -215,6 +216,7 @@ def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:
         .group_by(Archive.instance_id)
     )
     for instance_id, count, size in db.session.execute(sums):
+        assert instance_id is not None
         facts.stored[instance_id] = (int(count), int(size or 0))
     later = aliased(Archive)
     newer = sa.exists().where(

@@ -251,7 +251,7 @@ def count_outcomes(wanted: RunFilter) -> dict[str, int]:
     return counts
 
 
-def _filtered(wanted: RunFilter) -> sa.Select[tuple[Run]]:
+def _filtered(wanted: RunFilter) -> sa.Select[Run]:
     query = sa.select(Run)
     if wanted.instance_id is not None:
         query = query.where(Run.instance_id == wanted.instance_id)

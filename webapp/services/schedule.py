@@ -63,7 +63,7 @@ def reconcile_job(job_id: int, now: datetime) -> None:
     reconcile(now)
 
 
-def _ids(query: sa.Select[tuple[int]]) -> Sequence[int]:
+def _ids(query: sa.Select[int]) -> Sequence[int]:
     found = db.session.scalars(query).all()
     release()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ class TaskKind:
     type: TaskType
     word: str
     queue: QueueName
-    model: type[Task]
+    model: builtins.type[Task]
     id_prefix: str
 
 
@@ -169,9 +170,10 @@ def cancel(task_id: int, *, actor: Actor, now: datetime) -> Task:
         if settle_pending(session, task_id, cancelled_values(by, now)):
             session.expire(task)
         audit.record(actor, "task.cancelled", subject_kind="task", subject_id=task_id, subject_name=task.title, now=now)
-    if task.queue_task_id and task.status.is_final:
-        _forget(task.queue_task_id)
-    return task
+    ended = get_task(task_id)
+    if ended.queue_task_id and ended.status.is_final:
+        _forget(ended.queue_task_id)
+    return ended
 
 
 def cancelled_values(by: str, now: datetime) -> dict[str, object]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app
@@ -40,6 +40,15 @@ class Base(DeclarativeBase):
 
 
 db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False, "autoflush": True})
+
+if TYPE_CHECKING:
+
+    class Model(Base):
+        """What models inherit from, as type checkers see it."""
+
+        __abstract__ = True
+else:
+    Model = db.Model
 
 
 def normalise_database_url(url: str) -> str:

@@ -13,7 +13,6 @@ from sqlalchemy.types import TypeDecorator
 from webapp.core.plans import SEALED_PREFIX
 
 
-
 class UtcDateTime(TypeDecorator[datetime]):
     """Aware UTC datetimes in Python; naive UTC in the database. A naive value is refused."""
 

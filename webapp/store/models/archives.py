@@ -9,12 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.core.status import ArchiveFormat, ArchiveState, Content, VerificationLevel, VerificationStatus
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.models.instances import Instance
 from webapp.store.types import EnumText, UtcDateTime
 
 
-class Archive(db.Model):
+class Archive(Model):
     """One archive in the store. A row is never removed: a deleted archive keeps its history and the reason.
 
     ``relative_path`` is below the archive store; ``report`` is the newest verification (list of checks).

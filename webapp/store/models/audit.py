@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.types import UtcDateTime
 
 
-class AuditEvent(db.Model):
+class AuditEvent(Model):
     """Who did what to which thing, when and from where."""
 
     __tablename__ = "audit_event"

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
 from webapp.core.status import DatabaseSelection, FilestoreKind, InstanceKind
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.types import EnumText, SealedText, UtcDateTime
 
 
-class Instance(db.Model):
+class Instance(Model):
     """One Odoo or PostgreSQL installation. Deleting is soft: archives and history stay.
 
     ``uid`` binds sealed secrets to this row: a ciphertext copied to another row does not open there.

@@ -17,12 +17,12 @@ from webapp.core.status import (
     SlotState,
     VerificationLevel,
 )
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.models.instances import Instance
 from webapp.store.types import EnumText, UtcDateTime
 
 
-class Job(db.Model):
+class Job(Model):
     """The standing order: which databases, when, kept how long, verified how. Deleting is soft.
 
     ``database_selection`` None means «as the instance says». Slots up to ``cursor_at`` are settled;
@@ -68,7 +68,7 @@ class Job(db.Model):
     __mapper_args__ = {"version_id_col": version}
 
 
-class Slot(db.Model):
+class Slot(Model):
     """One scheduled time of one job. The unique pair is what makes «exactly once» true, whoever reconciles."""
 
     __tablename__ = "slot"

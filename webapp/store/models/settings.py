@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column
 
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.types import UtcDateTime
 
 
-class Setting(db.Model):
+class Setting(Model):
     """One value, e.g. "time_zone" → "Europe/Brussels"."""
 
     __tablename__ = "setting"
@@ -22,7 +22,7 @@ class Setting(db.Model):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
-class Beat(db.Model):
+class Beat(Model):
     """Last sign of life of a process. ``kind``: "scheduler" or "worker"; ``name`` is unique per process."""
 
     __tablename__ = "beat"

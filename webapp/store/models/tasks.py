@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -19,13 +19,13 @@ from webapp.core.status import (
     VerificationLevel,
     VerificationStatus,
 )
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.models.instances import Instance
 from webapp.store.models.jobs import Job
 from webapp.store.types import EnumText, UtcDateTime
 
 
-class Task(db.Model):
+class Task(Model):
     """Base of all tasks.
 
     ``fence`` grows with every claim; a write by an older holder finds no row. ``lease_until`` is renewed by the holder's
@@ -69,10 +69,10 @@ class Task(db.Model):
     instance: Mapped[Instance | None] = relationship()
     steps: Mapped[list[TaskStep]] = relationship(order_by="TaskStep.position", back_populates="task", viewonly=True)
 
-    __mapper_args__ = {"polymorphic_on": type}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_on": type}
 
 
-class TaskStep(db.Model):
+class TaskStep(Model):
     """A named phase inside a task."""
 
     __tablename__ = "task_step"
@@ -92,7 +92,7 @@ class TaskStep(db.Model):
     task: Mapped[Task] = relationship(back_populates="steps", viewonly=True)
 
 
-class TaskLog(db.Model):
+class TaskLog(Model):
     """One line of a task's log; ``n`` counts from 1. Levels: head, info, good, warning, error."""
 
     __tablename__ = "task_log"
@@ -106,7 +106,7 @@ class TaskLog(db.Model):
     message: Mapped[str] = mapped_column(sa.Text)
 
 
-class TargetLock(db.Model):
+class TargetLock(Model):
     """Who works on which target now. An exclusive lock bars the whole instance; a shared one only its database."""
 
     __tablename__ = "target_lock"
@@ -148,7 +148,10 @@ class Run(Task):
 
     job: Mapped[Job | None] = relationship()
 
-    __mapper_args__ = {"polymorphic_identity": TaskType.BACKUP, "inherit_condition": id == Task.id}
+    __mapper_args__: ClassVar[dict[str, Any]] = {
+        "polymorphic_identity": TaskType.BACKUP,
+        "inherit_condition": id == Task.id,
+    }
 
 
 class FanOut(Task):
@@ -162,7 +165,7 @@ class FanOut(Task):
 
     job: Mapped[Job | None] = relationship()
 
-    __mapper_args__ = {"polymorphic_identity": TaskType.FAN_OUT}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.FAN_OUT}
 
 
 class ConnectionTest(Task):
@@ -174,7 +177,7 @@ class ConnectionTest(Task):
     checks: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON, default=list)
     databases: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
 
-    __mapper_args__ = {"polymorphic_identity": TaskType.CONNECTION_TEST}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.CONNECTION_TEST}
 
 
 class Verification(Task):
@@ -186,7 +189,7 @@ class Verification(Task):
     archive_id: Mapped[int] = mapped_column(sa.ForeignKey("archive.id", ondelete="CASCADE"), index=True)
     level: Mapped[VerificationLevel] = mapped_column(EnumText(VerificationLevel))
 
-    __mapper_args__ = {"polymorphic_identity": TaskType.VERIFICATION}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.VERIFICATION}
 
 
 class RetentionTask(Task):
@@ -199,4 +202,4 @@ class RetentionTask(Task):
     database_name: Mapped[str] = mapped_column(sa.String(63))
     plan: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
-    __mapper_args__ = {"polymorphic_identity": TaskType.RETENTION}
+    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.RETENTION}

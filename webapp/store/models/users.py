@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from webapp.core.status import Role
-from webapp.store.db import db
+from webapp.store.db import Model
 from webapp.store.types import EnumText, UtcDateTime
 
 
-class User(db.Model):
+class User(Model):
     """A person who signs in. ``username`` is stored in lower case."""
 
     __tablename__ = "user"
@@ -33,7 +33,7 @@ class User(db.Model):
     __mapper_args__ = {"version_id_col": version}
 
 
-class UserSession(db.Model):
+class UserSession(Model):
     """A signed-in browser. Only the digest of its token is stored, so the table cannot be replayed."""
 
     __tablename__ = "user_session"
@@ -51,7 +51,7 @@ class UserSession(db.Model):
     user: Mapped[User] = relationship()
 
 
-class Throttle(db.Model):
+class Throttle(Model):
     """Failures counted per key (account, address); survives a restart."""
 
     __tablename__ = "throttle"

@@ -22,16 +22,15 @@ def _time(value: datetime | None) -> str | None:
     return value.isoformat() if value is not None else None
 
 
-def accepted(task: Any) -> ResponseReturnValue:
-    """202 in the standard shape; ``job_id`` is the task's id, the name that API clients know."""
-    body = {
+def accepted(task: Any) -> dict[str, Any]:
+    """The body of a 202 in the standard shape; ``job_id`` is the task's id, the name that API clients know."""
+    return {
         "job_id": task.id,
         "task_type": task.type.value,
         "status": task.status.value,
         "message": "Task queued successfully",
         "status_url": url_for("api.task", task_id=task.id),
     }
-    return body, 202
 
 
 def shape(task: Any) -> dict[str, Any]:
@@ -97,22 +96,23 @@ def cancel(task_id: int) -> ResponseReturnValue:
 def run_job(job_id: int) -> ResponseReturnValue:
     """Run now. With several databases, ``tasks`` lists one answer for each."""
     started = runs.request_job(job_id, actor=current_actor(), now=request_time())
-    body, code = accepted(started[0])  # type: ignore[misc]
-    return {**body, "tasks": [accepted(task)[0] for task in started]}, code  # type: ignore[index]
+    return {**accepted(started[0]), "tasks": [accepted(task) for task in started]}, 202
 
 
 @bp.post("/instances/<int:instance_id>/test-connection")
 @permission(Role.OPERATOR)
 def test_connection(instance_id: int) -> ResponseReturnValue:
     """Test the connection."""
-    return accepted(connection_tests.request_connection_test(instance_id, actor=current_actor(), now=request_time()))
+    return accepted(
+        connection_tests.request_connection_test(instance_id, actor=current_actor(), now=request_time())
+    ), 202
 
 
 @bp.post("/runs/<int:run_id>/retry")
 @permission(Role.OPERATOR)
 def retry_run(run_id: int) -> ResponseReturnValue:
     """Another run of the same job and database."""
-    return accepted(runs.request_retry(run_id, actor=current_actor(), now=request_time()))
+    return accepted(runs.request_retry(run_id, actor=current_actor(), now=request_time())), 202
 
 
 @bp.post("/restore-points/<int:archive_id>/verify")
@@ -120,4 +120,6 @@ def retry_run(run_id: int) -> ResponseReturnValue:
 def verify_archive(archive_id: int) -> ResponseReturnValue:
     """Prove a restore point again."""
     level = VerificationLevel.COMPLETE
-    return accepted(archives.request_verification(archive_id, level=level, actor=current_actor(), now=request_time()))
+    return accepted(
+        archives.request_verification(archive_id, level=level, actor=current_actor(), now=request_time())
+    ), 202

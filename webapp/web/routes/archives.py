@@ -15,6 +15,10 @@ from webapp.web.tables import csv_response, page_number
 bp = Blueprint("archives", __name__, url_prefix="/restore-points")
 
 PAGE = 50
+CSV_HEAD = (
+    *("id", "instance_name", "database_name", "taken_at", "size_bytes", "sha256"),
+    *("state", "verification_status", "relative_path"),
+)
 MEDIA_TYPES = {ArchiveFormat.ZIP: "application/zip", ArchiveFormat.CUSTOM: "application/octet-stream"}
 
 
@@ -41,7 +45,7 @@ def list_() -> ResponseReturnValue:
     found, total = archives.list_archives(wanted)
     return page_or_partial(
         "archives/list.html",
-        ("rows",),
+        "rows",
         archives=found,
         total=total,
         page=page,

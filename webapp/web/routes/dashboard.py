@@ -23,4 +23,4 @@ def show() -> ResponseReturnValue:
     seen = overview.get_overview(now, health.glance(now))
     if not seen.fleet:
         return see_other("welcome.show")
-    return page_or_partial("dashboard/show.html", BLOCKS, overview=seen, now=now)
+    return page_or_partial("dashboard/show.html", *BLOCKS, overview=seen, now=now)

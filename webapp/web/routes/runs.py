@@ -20,6 +20,10 @@ bp = Blueprint("runs", __name__, url_prefix="/runs")
 
 PAGE = 50
 LOG_CAP = 2000
+CSV_HEAD = (
+    *("run", "instance", "database", "job", "status", "error_code", "verification", "triggered_by"),
+    *("scheduled_at", "started_at", "completed_at", "seconds", "size_bytes", "error_message"),
+)
 
 
 def read_filter(page: int, size: int = PAGE) -> RunFilter:
@@ -43,7 +47,7 @@ def list_() -> ResponseReturnValue:
     found, total = run_pages.list_runs(wanted)
     return page_or_partial(
         "runs/list.html",
-        ("rows",),
+        "rows",
         runs=found,
         total=total,
         page=page,
@@ -62,19 +66,6 @@ def export() -> ResponseReturnValue:
     """The filtered list as CSV, at most 10,000 rows."""
     found, _ = run_pages.list_runs(read_filter(1, 10_000))
     now = request_time()
-    head = (
-        "run",
-        "instance",
-        "database",
-        "job",
-        "status",
-        "error_code",
-        "verification",
-        "triggered_by",
-        "scheduled_at",
-    )
-    head += ("started_at", "completed_at", "seconds", "size_bytes", "error_message")
-
     def rows() -> Iterator[tuple[object, ...]]:
         for run in found:
             yield (
@@ -94,7 +85,7 @@ def export() -> ResponseReturnValue:
                 run.error_message,
             )
 
-    return csv_response("runs.csv", head, rows())
+    return csv_response("runs.csv", CSV_HEAD, rows())
 
 
 @bp.get("/<int:run_id>")
@@ -103,7 +94,7 @@ def show(run_id: int) -> ResponseReturnValue:
     """One run. Blocks "head", "progress", "steps", "results" for the polls; ``?from=`` shows the log from a line."""
     now = request_time()
     seen = run_pages.get_run_page(run_id, now, from_line=request.args.get("from", type=int))
-    return page_or_partial("runs/show.html", ("head", "progress", "steps", "results"), seen=seen, run=seen.run, now=now)
+    return page_or_partial("runs/show.html", "head", "progress", "steps", "results", seen=seen, run=seen.run, now=now)
 
 
 @bp.get("/<int:run_id>/log")

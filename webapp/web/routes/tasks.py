@@ -34,7 +34,7 @@ def list_() -> ResponseReturnValue:
     found, total = tasks.list_tasks(wanted)
     return page_or_partial(
         "tasks/list.html",
-        ("rows",),
+        "rows",
         tasks=found,
         total=total,
         page=page,
@@ -58,7 +58,7 @@ def show(task_id: int) -> ResponseReturnValue:
     now = request_time()
     return page_or_partial(
         "tasks/show.html",
-        ("body",),
+        "body",
         task=task,
         kind=TASK_KINDS[task.type],
         outcome=run_pages.outcome_of(task),
