@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -69,7 +69,7 @@ class Task(Model):
     instance: Mapped[Instance | None] = relationship()
     steps: Mapped[list[TaskStep]] = relationship(order_by="TaskStep.position", back_populates="task", viewonly=True)
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_on": type}
+    __mapper_args__: dict[str, Any] = {"polymorphic_on": type}
 
 
 class TaskStep(Model):
@@ -148,7 +148,7 @@ class Run(Task):
 
     job: Mapped[Job | None] = relationship()
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {
+    __mapper_args__: dict[str, Any] = {
         "polymorphic_identity": TaskType.BACKUP,
         "inherit_condition": id == Task.id,
     }
@@ -165,7 +165,7 @@ class FanOut(Task):
 
     job: Mapped[Job | None] = relationship()
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.FAN_OUT}
+    __mapper_args__: dict[str, Any] = {"polymorphic_identity": TaskType.FAN_OUT}
 
 
 class ConnectionTest(Task):
@@ -177,7 +177,7 @@ class ConnectionTest(Task):
     checks: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON, default=list)
     databases: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.CONNECTION_TEST}
+    __mapper_args__: dict[str, Any] = {"polymorphic_identity": TaskType.CONNECTION_TEST}
 
 
 class Verification(Task):
@@ -189,7 +189,7 @@ class Verification(Task):
     archive_id: Mapped[int] = mapped_column(sa.ForeignKey("archive.id", ondelete="CASCADE"), index=True)
     level: Mapped[VerificationLevel] = mapped_column(EnumText(VerificationLevel))
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.VERIFICATION}
+    __mapper_args__: dict[str, Any] = {"polymorphic_identity": TaskType.VERIFICATION}
 
 
 class RetentionTask(Task):
@@ -202,4 +202,4 @@ class RetentionTask(Task):
     database_name: Mapped[str] = mapped_column(sa.String(63))
     plan: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
-    __mapper_args__: ClassVar[dict[str, Any]] = {"polymorphic_identity": TaskType.RETENTION}
+    __mapper_args__: dict[str, Any] = {"polymorphic_identity": TaskType.RETENTION}
