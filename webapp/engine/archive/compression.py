@@ -8,6 +8,7 @@ flushed blocks.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Iterable, Iterator
 
 from isal import isal_zlib
@@ -21,6 +22,8 @@ WORTHWHILE = 0.96
 SAMPLE_BYTES = 16 * 1024
 # Below this a sample costs more than trying the whole.
 SAMPLED_FROM_BYTES = 64 * 1024
+# isal 1.9.1 looks past the end of very small input, so that the same 400 bytes do not always pack to the same length.
+ZLIB_BELOW_BYTES = 4 * 1024
 _STORED_BLOCK = struct.Struct("<BHH")
 _STORED_BLOCK_BYTES = 0xFFFF
 
@@ -45,7 +48,7 @@ def pack(data: bytes) -> tuple[int, bytes]:
         middle = len(data) // 2
         if not shrinks((data[:SAMPLE_BYTES], data[middle : middle + SAMPLE_BYTES])):
             return STORED, data
-    packed = isal_zlib.compress(data, LEVEL, RAW)
+    packed = isal_zlib.compress(data, LEVEL, RAW) if len(data) >= ZLIB_BELOW_BYTES else zlib.compress(data, 6, RAW)
     return (DEFLATED, packed) if len(packed) < len(data) else (STORED, data)
 
 
