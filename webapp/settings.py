@@ -49,6 +49,7 @@ class Settings:
     heartbeat_seconds: int = 15
     reconcile_seconds: int = 5
     poll_scale: float = 1.0
+    allowed_hosts: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Settings(data_directory={str(self.data_directory)!r}, host={self.host!r}, port={self.port})"
@@ -87,6 +88,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         heartbeat_seconds=reader.number("HOLDFAST_HEARTBEAT_SECONDS", 15, 1, 600),
         reconcile_seconds=reader.number("HOLDFAST_RECONCILE_SECONDS", 5, 1, 30),
         poll_scale=reader.decimal("HOLDFAST_POLL_SCALE", 1.0, 0.02, 10.0),
+        allowed_hosts=tuple(name for name in reader.text("HOLDFAST_ALLOWED_HOSTS", "").split(",") if name),
     )
 
 

@@ -182,7 +182,7 @@ def _clean_value(key: str, value: Any) -> Any:
 
 def _clean(text: str, longest: int) -> str:
     """One line, no controls (they could forge lines or colours in a terminal), no known secret shape."""
-    return redact(strip_controls(text), ())[:longest]
+    return " ".join(redact(strip_controls(text), ()).split())[:longest]
 
 
 def _last_hash() -> str:

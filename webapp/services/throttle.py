@@ -84,7 +84,7 @@ def _keys(username: str, ip: str) -> tuple[tuple[str, int], tuple[str, int]]:
 def _network(ip: str) -> str:
     """An IPv4 address, or the /64 that one IPv6 customer usually has to himself."""
     try:
-        address = ipaddress.ip_address(ip.split("%")[0])
+        address = ipaddress.ip_address(ip.split("%", maxsplit=1)[0])
     except ValueError:
         return "unknown"
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:

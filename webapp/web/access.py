@@ -42,9 +42,10 @@ from webapp.core.actors import ANONYMOUS, Actor
 from webapp.core.status import Role
 from webapp.services import audit, sessions
 from webapp.services.sessions import SignedIn
+from webapp.services.settings import AppSettings, get_settings
 from webapp.web import cookies
 from webapp.web.errors import ApiProblem
-from webapp.web.htmx import leave_page
+from webapp.web.htmx import is_htmx, leave_page
 from webapp.web.next_page import safe_next, sign_in_url
 
 RECENT = timedelta(minutes=10)
@@ -130,8 +131,15 @@ def current_actor() -> Actor:
     person = signed_in()
     if person is None:
         return replace(ANONYMOUS, ip=address)
-    trigger = "api" if request.path.startswith("/api/") and request.headers.get("HX-Request") is None else "manual"
+    trigger = "api" if _is_api() and not is_htmx() else "manual"
     return Actor(person.username, person.role, address, person.user_id, trigger)
+
+
+def current_settings() -> AppSettings:
+    """The settings in force, read once for this request."""
+    if "holdfast_settings" not in g:
+        g.holdfast_settings = get_settings()
+    return cast(AppSettings, g.holdfast_settings)
 
 
 def signed_in() -> SignedIn | None:
@@ -149,7 +157,11 @@ def can(role: str) -> bool:
 def _load(_request: object) -> SignedIn | None:
     """The session that our cookie's token belongs to; revoked, idle and over-aged ones are nobody's."""
     token = cookies.session_token()
-    return sessions.find_session(token, now=request_time()) if token else None
+    if token is None:
+        return None
+    # What a page asks for by itself (its polling) is no sign that somebody sits in front of it.
+    person = sessions.find_session(token, now=request_time(), counts=not is_htmx() or request.method != "GET")
+    return person and replace(person, time_zone=person.time_zone or current_settings().time_zone)
 
 
 def guard() -> ResponseReturnValue | None:
@@ -223,9 +235,9 @@ def _ask_to_sign_in() -> ResponseReturnValue:
 
 def _page_to_return_to() -> str:
     """The page itself for GET; for anything else the page it was sent from."""
-    if request.method == "GET" and request.headers.get("HX-Request") is None:
+    if request.method == "GET" and not is_htmx():
         return safe_next(request.full_path.removesuffix("?"))
-    came_from = urlsplit(request.headers.get("HX-Current-URL") or request.referrer or "")
+    came_from = urlsplit(request.referrer or "")
     if came_from.netloc != request.host:
         return "/"
     return safe_next(came_from.path + (f"?{came_from.query}" if came_from.query else ""))

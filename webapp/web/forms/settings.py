@@ -1,0 +1,70 @@
+"""The form of the settings page."""
+
+from __future__ import annotations
+
+from wtforms import IntegerField, SelectField, StringField
+from wtforms.validators import InputRequired, Length, NumberRange
+
+from webapp.core.status import RetentionMode, VerificationLevel
+from webapp.services.settings import LONGEST_SPREAD_SECONDS, MIB, AppSettings
+from webapp.web.forms.base import Form
+
+RETENTION_CHOICES = [
+    (RetentionMode.KEEP_LAST_N.value, "Keep the newest archives, this many"),
+    (RetentionMode.OLDER_THAN_DAYS.value, "Delete archives older than this many days"),
+]
+VERIFICATION_CHOICES = [
+    (VerificationLevel.COMPLETE.value, "Complete: nothing is missing inside"),
+    (VerificationLevel.INTACT.value, "Intact: every byte as it was written"),
+    (VerificationLevel.NONE.value, "None"),
+]
+_NUMBER = InputRequired("Enter a number.")
+
+
+class SettingsForm(Form):
+    """Defaults of new jobs, and what the installation shares."""
+
+    title = StringField("Name of this installation", [Length(min=1, max=60, message="Use 1 to 60 characters.")])
+    time_zone = SelectField("Time zone", description="Default of new jobs, and of users who chose none.")
+    retention_mode = SelectField("Retention", choices=RETENTION_CHOICES)
+    retention_value = IntegerField("Archives or days", [_NUMBER, NumberRange(1, 3650)])
+    verification_level = SelectField("Verification", choices=VERIFICATION_CHOICES)
+    spread_seconds = IntegerField(
+        "Start spread (seconds)",
+        [_NUMBER, NumberRange(0, LONGEST_SPREAD_SECONDS)],
+        description="New jobs start up to this much later, each by its own amount, so that they do not all start at once.",
+    )
+    reserve_mib = IntegerField(
+        "Free space to keep (MiB)",
+        [_NUMBER, NumberRange(0, 1024**3)],
+        description="A backup that would leave less on the archive disk fails before it starts.",
+    )
+
+    @classmethod
+    def of(cls, now_set: AppSettings, zones: list[tuple[str, str]]) -> SettingsForm:
+        """The form filled with what is set, or with what was posted."""
+        form = cls(
+            data={
+                "title": now_set.title,
+                "time_zone": now_set.time_zone,
+                "retention_mode": now_set.retention_mode.value,
+                "retention_value": now_set.retention_value,
+                "verification_level": now_set.verification_level.value,
+                "spread_seconds": now_set.spread_seconds,
+                "reserve_mib": now_set.reserve_bytes // MIB,
+            }
+        )
+        form.time_zone.choices = zones
+        return form
+
+    def values(self) -> AppSettings:
+        """What was entered, after it validated."""
+        return AppSettings(
+            title=self.title.data,
+            time_zone=self.time_zone.data,
+            retention_mode=RetentionMode(self.retention_mode.data),
+            retention_value=self.retention_value.data,
+            verification_level=VerificationLevel(self.verification_level.data),
+            spread_seconds=self.spread_seconds.data,
+            reserve_bytes=self.reserve_mib.data * MIB,
+        )
