@@ -9,7 +9,7 @@ import os
 import random
 import zoneinfo
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
@@ -52,7 +52,7 @@ def changes(zone: str, year: int) -> tuple[datetime, ...]:
     return tuple(found) or (days[0],)
 
 
-@cache
+@lru_cache(maxsize=100)
 def window(zone: str, middle: datetime) -> tuple[datetime, datetime, list[Minute]]:
     """The walked surroundings of a change; short where every second must be walked."""
     reach = REACH if middle.astimezone(ZoneInfo(zone)).year > 1972 else timedelta(hours=25)
@@ -106,7 +106,7 @@ def random_expression(dice: random.Random, near: datetime) -> str:
 def sample(chunk: int) -> list[tuple[str, str, datetime]]:
     """The seeded (expression, zone, moment) triples of one chunk; impossible dates are left out."""
     dice = random.Random(1000 + chunk)
-    everywhere = places()
+    everywhere = places()[chunk::CHUNKS] if WIDE else places()
     found: list[tuple[str, str, datetime]] = []
     while len(found) < SAMPLES // CHUNKS:
         zone, year = dice.choice(everywhere)
@@ -114,7 +114,7 @@ def sample(chunk: int) -> list[tuple[str, str, datetime]]:
         expression = random_expression(dice, middle.astimezone(ZoneInfo(zone)))
         if can_run(expression):
             found.append((expression, zone, middle))
-    return found
+    return sorted(found, key=lambda triple: triple[1:])  # a window is walked once and then used for all its expressions
 
 
 def can_run(expression: str) -> bool:
@@ -143,7 +143,7 @@ def test_slots_are_what_the_written_rules_say(chunk: int) -> None:
 @pytest.mark.parametrize("chunk", range(2))
 def test_any_starting_instant_gives_the_same_slots(chunk: int) -> None:
     dice = random.Random(77 + chunk)
-    for expression, zone, middle in sample(chunk)[:150]:
+    for expression, zone, middle in sample(chunk)[:300:2]:
         start, _, minutes = window(zone, middle)
         expected = expected_slots(expression, minutes)
         if not expected:
@@ -164,7 +164,7 @@ def test_any_starting_instant_gives_the_same_slots(chunk: int) -> None:
 @pytest.mark.parametrize("chunk", range(4))
 def test_every_disagreement_with_cronsim_has_a_reason(chunk: int) -> None:
     unexplained = []
-    for expression, zone, middle in sample(chunk)[: SAMPLES // CHUNKS // 2]:
+    for expression, zone, middle in sample(chunk)[::2]:
         start, end, minutes = window(zone, middle)
         theirs = by_cronsim(expression, zone, start, end)
         ours = cron.slots_between(cron.parse(expression), zone, start, end, limit=10_000)

@@ -74,7 +74,7 @@ def detect(expression: str) -> BuilderState:
 
 def describe(cron: Cron) -> str:
     """One English sentence without a full stop, times in 24 hours."""
-    state = detect(cron.expression)
+    state = detect(cron.unrestricted)
     if state.mode is BuilderMode.CRON:
         return _describe_freely(cron)
     return _SENTENCES[state.mode](state)
