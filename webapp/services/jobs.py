@@ -9,7 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.core.actors import Actor
-from webapp.core.errors import NotFound
+from webapp.core.errors import Conflict, NotFound
+from webapp.core.status import ArchiveState
 from webapp.services import audit
 from webapp.services.drafts import StaleDraft
 from webapp.services.instances import get_instance
@@ -17,7 +18,7 @@ from webapp.services.job_rules import SCHEDULE_FIELDS, JobDraft, check_job
 from webapp.services.runs import request_job
 from webapp.services.schedule import reconcile_job, settle_new_job
 from webapp.store.db import db, writing
-from webapp.store.models import Instance, Job, Task
+from webapp.store.models import Archive, Instance, Job, Task
 
 
 def get_job(job_id: int) -> Job:
@@ -91,6 +92,21 @@ def delete_job(job_id: int, *, actor: Actor, now: datetime) -> Job:
 def run_now(job_id: int, *, actor: Actor, now: datetime) -> list[Task]:
     """Ask for the job's runs at once; active ones are answered, not doubled. Raises NotFound, Conflict."""
     return request_job(job_id, actor=actor, now=now)
+
+
+def run_all(instance_id: int, *, actor: Actor, now: datetime) -> list[Task]:
+    """Ask for the runs of every enabled job of an instance. Raises NotFound, Conflict when there is none."""
+    instance = get_instance(instance_id)
+    enabled = [job.id for job in list_jobs(instance_id) if job.enabled]
+    if not enabled:
+        raise Conflict(f"«{instance.name}» has no enabled job.", hint="Add a job first: it says what is backed up.")
+    return [task for job_id in enabled for task in run_now(job_id, actor=actor, now=now)]
+
+
+def count_points(job_id: int) -> int:
+    """How many restore points of the job are stored."""
+    query = sa.select(sa.func.count()).select_from(Archive)
+    return db.session.scalar(query.where(Archive.job_id == job_id, Archive.state == ArchiveState.STORED)) or 0
 
 
 def _apply(job: Job, columns: dict[str, Any], now: datetime) -> None:
