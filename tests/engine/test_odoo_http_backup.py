@@ -16,7 +16,7 @@ from tests.support import http_faults as faults
 from tests.support.odoo_like import Database, OdooLike
 from tests.support.odoo_runs import IMPATIENT, PASSWORD, KeptBytes, backup_plan, custom, source_for
 from tests.support.odoo_zip import odoo_zip
-from webapp.core.errors import SourceError, TaskStopped
+from webapp.core.errors import HoldfastError, SourceError, TaskStopped
 from webapp.core.status import Content, ErrorCode
 from webapp.engine.report import SilentReporter
 from webapp.engine.sources.odoo_http import truncation_hint
@@ -186,7 +186,7 @@ def test_a_stop_ends_a_backup_at_once(backup: faults.Sender) -> None:
         def work() -> None:
             try:
                 source_for(odoo, limits=patient).write_archive(backup_plan(odoo), KeptBytes(), reporter)
-            except BaseException as error:
+            except HoldfastError as error:
                 caught.append(error)
 
         worker = threading.Thread(target=work)

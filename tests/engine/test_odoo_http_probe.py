@@ -16,7 +16,17 @@ from webapp.core.reports import Check, CheckState
 from webapp.core.status import ErrorCode
 from webapp.engine.report import SilentReporter
 
-ORDER = ["dns", "tcp", "tls", "odoo", "database_manager", "master_password", "database_list", "database_known", "temporary_space"]  # fmt: skip
+ORDER = [
+    "dns",
+    "tcp",
+    "tls",
+    "odoo",
+    "database_manager",
+    "master_password",
+    "database_list",
+    "database_known",
+    "temporary_space",
+]
 
 
 def _probe(odoo: OdooLike, database: str | None = "prod", **changes: Any) -> dict[str, Check]:

@@ -8,23 +8,20 @@ prints ``listening http://127.0.0.1:PORT`` and serves until it is told to stop.
 from __future__ import annotations
 
 import argparse
-import email.parser
-import email.policy
 import json
 import re
-import socket
 import ssl
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qs, urlsplit
 
 from tests.support import http_faults, odoo_pages
-from tests.support.http_faults import Answer, Line, Sender
+from tests.support.http_faults import Answer, Sender
 from tests.support.odoo_zip import odoo_zip
+from tests.support.web_server import AnsweringServer, Recorded
 
 HTML = (("Content-Type", "text/html; charset=utf-8"), ("Set-Cookie", "session_id=0123456789abcdef; Path=/; HttpOnly"))
 JSON = (("Content-Type", "application/json; charset=utf-8"),)
@@ -41,89 +38,12 @@ class Database:
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One request as it arrived."""
-
-    method: str
-    path: str
-    host: str
-    headers: Mapping[str, str]
-    form: Mapping[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
 class Restored:
     """One accepted upload."""
 
     name: str
     content: bytes
     form: Mapping[str, str]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    timeout = 30
-
-    def do_GET(self) -> None:
-        self._serve()
-
-    def do_POST(self) -> None:
-        self._serve()
-
-    def _serve(self) -> None:
-        odoo = self.server.odoo
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        request = Recorded(
-            method=self.command,
-            path=urlsplit(self.path).path,
-            host=self.headers.get("Host", ""),
-            headers={name.lower(): value for name, value in self.headers.items()},
-            form=_form(self.headers.get("Content-Type", ""), body),
-            body=body,
-        )
-        odoo.requests.append(request)
-        self.close_connection = True
-        answer, sender = odoo.answer(request)
-        try:
-            sender(Line(self.connection, odoo.stopping), answer)
-        except OSError:
-            pass  # The client went away, which is often the very thing under test.
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-    odoo: OdooLike
-    tls: ssl.SSLContext | None = None
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
-        if self.tls:
-            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
-        return connection, address
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # A client that refuses our certificate must not fill the test's output.
-
-
-def _form(content_type: str, body: bytes) -> dict[str, str]:
-    if content_type.startswith("application/x-www-form-urlencoded"):
-        return {name: values[0] for name, values in parse_qs(body.decode(), keep_blank_values=True).items()}
-    if content_type.startswith("multipart/form-data"):
-        message = email.parser.BytesParser(policy=email.policy.HTTP).parsebytes(
-            b"Content-Type: " + content_type.encode() + b"\r\n\r\n" + body
-        )
-        fields = {}
-        for part in message.iter_parts():
-            payload = part.get_payload(decode=True)
-            assert isinstance(payload, bytes)
-            fields[str(part.get_param("name", header="content-disposition"))] = payload.decode("latin-1")
-        return fields
-    return {}
 
 
 @dataclass
@@ -157,9 +77,7 @@ class OdooLike:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
-        self._server = _Server(("127.0.0.1", self.port), _Handler)
-        self._server.odoo = self
-        self._server.tls = self.tls
+        self._server = AnsweringServer(self, port=self.port, tls=self.tls)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -404,10 +322,8 @@ def main(argv: list[str]) -> None:
     )
     with odoo:
         print(f"listening {odoo.url}", flush=True)
-        try:
+        with suppress(KeyboardInterrupt):
             threading.Event().wait()
-        except KeyboardInterrupt:
-            pass
 
 
 def _read(path: str) -> bytes:

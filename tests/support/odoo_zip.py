@@ -65,7 +65,7 @@ def dump_sql(files: Mapping[str, bytes], *, partners: int = 3, version: str = "1
 
 def manifest_json(database: str, version: str = "18.0") -> bytes:
     """manifest.json as Odoo writes it (pg_version always ends in .0)."""
-    major = int(version.split(".")[0])
+    major = int(version.split(".", maxsplit=1)[0])
     return json.dumps(
         {
             "odoo_dump": "1",

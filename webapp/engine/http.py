@@ -11,7 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -105,11 +105,9 @@ def request(
 
 
 def _shut(connection: socket.socket) -> None:
-    try:
-        # Not SSLSocket.shutdown: that one throws the TLS state away under the feet of the thread that reads.
+    # Not SSLSocket.shutdown: that one throws the TLS state away under the feet of the thread that reads.
+    with suppress(OSError):  # It may be closed already.
         socket.socket.shutdown(connection, socket.SHUT_RDWR)
-    except OSError:
-        pass  # Already closed.
 
 
 def _send(wire: _Wire, target: Target, asked: Request) -> None:

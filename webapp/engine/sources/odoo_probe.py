@@ -126,9 +126,9 @@ def probe(client: OdooClient, database: str | None, reporter: Reporter) -> list[
     asked = _Probe(client, database, reporter, target)
     checks: list[Check] = []
     blocked: set[str] = set()
-    for key in _TITLES:
+    for key, title in _TITLES.items():
         reporter.check()
-        reporter.step(key, _TITLES[key])
+        reporter.step(key, title)
         checks.append(_skipped(key) if key in blocked else _check(key, _answer(getattr(asked, key))))
         if checks[-1].state is CheckState.FAILED:
             blocked |= _blocked_by(key)
