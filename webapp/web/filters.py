@@ -1,0 +1,131 @@
+"""What templates can say without asking: filters for values as people read them, and our macros as globals.
+
+``register(app)`` gives every template, and every block rendered alone:
+
+- filters ``size duration ago when day clock iso count plural`` (None becomes an en dash);
+- ``icon(name, cls)``, ``poll(seconds)`` (an hx-trigger, scaled by the setting UI_POLL_SCALE), ``swap_morph``, ``htmx_config``;
+- the macros of templates/_macros/ as ``ui``, ``forms``, ``charts`` and ``banner``: no import needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from flask import Flask, current_app
+from flask_login import current_user
+
+from webapp.core import text
+from webapp.web import charts, htmx
+from webapp.web.access import request_time
+from webapp.web.icons import build_icon
+
+NOTHING = "–"
+MACROS = ("ui", "charts", "forms", "banner")
+
+
+def register(app: Flask) -> None:
+    """Attach everything to the app's templates. Call after ``app.jinja_env`` has its settings."""
+    env = app.jinja_env
+    env.filters.update(
+        size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
+    )
+    env.filters.update(charts.FILTERS)
+    env.globals.update(
+        icon=build_icon(Path(app.static_folder or "static") / "vendor" / "lucide"),
+        poll=poll,
+        swap_morph=htmx.SWAP_MORPH,
+        htmx_config=htmx.CONFIG,
+    )
+    env.globals.update({name: Macros(name) for name in MACROS}, attributes=attributes)
+
+
+@dataclass(frozen=True, slots=True)
+class Macros:
+    """The macros of one file in templates/_macros/, looked up when first used: blocks rendered alone see them too."""
+
+    name: str
+
+    def __getattr__(self, macro: str) -> Any:
+        """The macro of that name. AttributeError (an undefined in Jinja) when the file has none."""
+        return getattr(current_app.jinja_env.get_template(f"_macros/{self.name}.html").module, macro)
+
+
+def attributes(field: Any, described_by: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """The attributes of a form field's input: what the template wants, and what ties it to its help and errors."""
+    found = dict(extra)
+    if described_by:
+        found["aria-describedby"] = described_by
+    if field.errors:
+        found["aria-invalid"] = "true"
+    return found
+
+
+def poll(seconds: float) -> str:
+    """An hx-trigger such as "every 3s". Tests scale it down by the setting UI_POLL_SCALE."""
+    milliseconds = max(round(seconds * 1000 * float(current_app.config.get("UI_POLL_SCALE", 1))), 50)
+    return f"every {milliseconds}ms" if milliseconds % 1000 else f"every {milliseconds // 1000}s"
+
+
+def size(value: int | None) -> str:
+    """`5.02 GB`."""
+    return NOTHING if value is None else text.format_size(value)
+
+
+def duration(value: float | None) -> str:
+    """`7 min 41 s`, from seconds."""
+    return NOTHING if value is None else text.format_duration(value)
+
+
+def count(value: int | None) -> str:
+    """`412 001`."""
+    return NOTHING if value is None else text.format_count(value)
+
+
+def ago(value: datetime | None, now: datetime | None = None) -> str:
+    """`8 h ago`, `in 12 min`, against the time of this request."""
+    return NOTHING if value is None else text.format_ago(value, now or request_time())
+
+
+def when(value: datetime | None, zone: str = "") -> str:
+    """`22 Nov 2026, 02:30:04 CET`: in the named zone, else the reader's, and always saying which."""
+    return NOTHING if value is None else _say(value, zone, "%-d %b %Y, %H:%M:%S %Z")
+
+
+def day(value: datetime | None, zone: str = "") -> str:
+    """`Sun 22 Nov, 02:30`: short, for lists whose page says the zone."""
+    return NOTHING if value is None else _say(value, zone, "%a %-d %b, %H:%M")
+
+
+def clock(value: datetime | None, zone: str = "") -> str:
+    """`02:30:04`, for log lines."""
+    return NOTHING if value is None else _say(value, zone, "%H:%M:%S")
+
+
+def iso(value: datetime) -> str:
+    """RFC 3339 in UTC, for <time datetime>."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _say(value: datetime, zone: str, pattern: str) -> str:
+    return value.astimezone(_zone(zone)).strftime(pattern)
+
+
+def _zone(name: str) -> tzinfo:
+    """The named zone, else the reader's, else the house's; UTC for a name that this machine does not know."""
+    chosen = name or reader_zone()
+    try:
+        return ZoneInfo(chosen) if chosen else UTC
+    except (ZoneInfoNotFoundError, ValueError):
+        return UTC
+
+
+def reader_zone() -> str:
+    """The zone that the one who asks wants to read times in; "" when none is known."""
+    person: Any = current_user
+    own = getattr(person, "time_zone", "") if person else ""
+    return str(own or current_app.config.get("TIME_ZONE", ""))
