@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.support.archives import MemorySink
 from tests.support.certificates import fingerprint, self_signed, server_context
 from tests.support.odoo_like import OdooLike
-from tests.support.odoo_runs import PASSWORD, KeptBytes, backup_plan, source_for
+from tests.support.odoo_runs import PASSWORD, backup_plan, source_for
 from webapp.core.errors import HoldfastError
 from webapp.core.plans import TlsPlan
 from webapp.core.reports import CheckState
@@ -31,7 +32,7 @@ SELF, SELF_PEM = self_signed("127.0.0.1")
 
 
 def _back_up(odoo: OdooLike, tls: TlsPlan, **changes: Any) -> bytes:
-    sink = KeptBytes()
+    sink = MemorySink()
     source_for(odoo, tls=tls, **changes).write_archive(backup_plan(odoo), sink, SilentReporter())
     return bytes(sink.data)
 

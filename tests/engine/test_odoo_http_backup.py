@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from tests.support import http_faults as faults
+from tests.support.archives import MemorySink
 from tests.support.odoo_like import Database, OdooLike
-from tests.support.odoo_runs import IMPATIENT, PASSWORD, KeptBytes, backup_plan, custom, source_for
+from tests.support.odoo_runs import IMPATIENT, PASSWORD, backup_plan, custom, source_for
 from tests.support.odoo_zip import odoo_zip
 from webapp.core.errors import HoldfastError, SourceError, TaskStopped
 from webapp.core.status import Content, ErrorCode
@@ -28,7 +29,7 @@ VERSIONS = ("15.0", "16.0", "17.0", "18.0", "19.0", "dev")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_zip_arrives_byte_for_byte(version: str, workers: bool) -> None:
     with OdooLike(version=version, workers=workers) as odoo:
-        sink = KeptBytes()
+        sink = MemorySink()
         facts = source_for(odoo).write_archive(backup_plan(odoo), sink, SilentReporter())
 
         assert bytes(sink.data) == odoo.databases["prod"].zip_bytes
@@ -39,7 +40,7 @@ def test_a_zip_arrives_byte_for_byte(version: str, workers: bool) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_custom_dump_arrives_byte_for_byte(version: str) -> None:
     with OdooLike(version=version) as odoo:
-        sink = KeptBytes()
+        sink = MemorySink()
         source_for(odoo).write_archive(backup_plan(odoo, **custom()), sink, SilentReporter())
 
         assert bytes(sink.data) == odoo.databases["prod"].custom_bytes
@@ -49,7 +50,7 @@ def test_a_custom_dump_arrives_byte_for_byte(version: str) -> None:
 @pytest.mark.parametrize("version", ["19.0", "dev"])
 def test_odoo_19_makes_a_zip_without_the_filestore(version: str) -> None:
     with OdooLike(version=version) as odoo:
-        sink = KeptBytes()
+        sink = MemorySink()
         source_for(odoo).write_archive(backup_plan(odoo, content=Content.DATABASE), sink, SilentReporter())
 
         names = zipfile.ZipFile(io.BytesIO(sink.data)).namelist()
@@ -59,7 +60,7 @@ def test_odoo_19_makes_a_zip_without_the_filestore(version: str) -> None:
 
 def test_the_password_is_posted_once_and_no_cookie_ever() -> None:
     with OdooLike() as odoo:
-        source_for(odoo).write_archive(backup_plan(odoo), KeptBytes(), SilentReporter())
+        source_for(odoo).write_archive(backup_plan(odoo), MemorySink(), SilentReporter())
 
         assert [r.form.get("master_pwd") for r in odoo.requests if "master_pwd" in r.form] == [PASSWORD]
         assert not any("cookie" in r.headers for r in odoo.requests)
@@ -71,7 +72,7 @@ def test_names_and_passwords_with_every_kind_of_character_arrive() -> None:
     name, secret = "säule & söhne=1", "pä ss&w=rd%+\u20ac"
     with OdooLike(databases={name: Database(odoo_zip(name))}, master_password=secret) as odoo:
         source = source_for(odoo, master_password=type(backup_plan(odoo).source.master_password)(secret))  # type: ignore[union-attr]
-        sink = KeptBytes()
+        sink = MemorySink()
 
         source.write_archive(backup_plan(odoo, database=name), sink, SilentReporter())
 
@@ -81,7 +82,7 @@ def test_names_and_passwords_with_every_kind_of_character_arrive() -> None:
 def test_the_host_header_satisfies_dbfilter() -> None:
     with OdooLike(dbfilter="^%d$") as odoo:
         source = source_for(odoo, host_header="prod.example.com")
-        sink = KeptBytes()
+        sink = MemorySink()
 
         assert source.list_databases() == ["prod"]
         source.write_archive(backup_plan(odoo), sink, SilentReporter())
@@ -92,7 +93,7 @@ def test_the_host_header_satisfies_dbfilter() -> None:
 
 def test_an_unknown_version_is_no_obstacle() -> None:
     with OdooLike(overrides={"/web/webclient/version_info": faults.instead(faults.Answer(404))}) as odoo:
-        sink = KeptBytes()
+        sink = MemorySink()
         facts = source_for(odoo).write_archive(backup_plan(odoo), sink, SilentReporter())
 
         assert sink.data
@@ -102,7 +103,7 @@ def test_an_unknown_version_is_no_obstacle() -> None:
 def test_a_late_first_byte_is_waited_for() -> None:
     with OdooLike(backup=faults.slow_first_byte(1.0, faults.prefork)) as odoo:
         patient = type(IMPATIENT)(first_byte_seconds=30, idle_seconds=0.6, slow_window_seconds=0.5)
-        sink = KeptBytes()
+        sink = MemorySink()
 
         source_for(odoo, limits=patient).write_archive(backup_plan(odoo), sink, SilentReporter())
 
@@ -115,7 +116,7 @@ def test_a_cut_at_any_offset_is_noticed(at: int, cutting: OdooLike) -> None:
     cutting.backup = faults.cut(at)
 
     with pytest.raises(SourceError) as caught:
-        source_for(cutting).write_archive(backup_plan(cutting), KeptBytes(), SilentReporter())
+        source_for(cutting).write_archive(backup_plan(cutting), MemorySink(), SilentReporter())
 
     assert caught.value.code in ((ErrorCode.TRUNCATED,) if at else (ErrorCode.NOT_A_BACKUP,))
     assert caught.value.hint
@@ -185,7 +186,7 @@ def test_a_stop_ends_a_backup_at_once(backup: faults.Sender) -> None:
 
         def work() -> None:
             try:
-                source_for(odoo, limits=patient).write_archive(backup_plan(odoo), KeptBytes(), reporter)
+                source_for(odoo, limits=patient).write_archive(backup_plan(odoo), MemorySink(), reporter)
             except HoldfastError as error:
                 caught.append(error)
 
@@ -210,7 +211,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_the_sinks_own_errors_pass_through() -> None:
-    class Full(KeptBytes):
+    class Full(MemorySink):
         def write(self, data: Any) -> int:
             raise TaskStopped("Disk full.", code=ErrorCode.DISK_FULL)
 

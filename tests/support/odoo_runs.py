@@ -1,4 +1,4 @@
-"""What a test needs to take a backup from the Odoo-like server: plans, short limits, and a sink that keeps the bytes."""
+"""What a test needs to take a backup from the Odoo-like server: plans and short limits."""
 
 from __future__ import annotations
 
@@ -17,22 +17,6 @@ PLAIN = TlsPlan(allow_plain_http=True)
 IMPATIENT = HttpLimits(
     connect_seconds=5, first_byte_seconds=0.6, idle_seconds=0.6, slowest_bytes_per_second=200, slow_window_seconds=0.5
 )
-
-
-class KeptBytes:
-    """A Sink in memory."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-
-    def write(self, data: bytes | bytearray | memoryview) -> int:
-        """Keep all of it."""
-        self.data += data
-        return len(data)
-
-    def tell(self) -> int:
-        """Bytes kept."""
-        return len(self.data)
 
 
 def http_plan(odoo: OdooLike, **changes: Any) -> OdooHttpPlan:
