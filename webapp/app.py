@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None, wiring: Wiring | None = None) -
     context.set_up(app)
     for blueprint in BLUEPRINTS:
         app.register_blueprint(blueprint)
+    access.public(app.view_functions["static"])
     access.refuse_undeclared(app)
     _add_middleware(app, chosen)
     return app
