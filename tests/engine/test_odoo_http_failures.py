@@ -49,11 +49,11 @@ def test_the_table_is_as_long_as_promised() -> None:
 
 
 BEFORE = {
-    "manager page missing": ("/web/database/manager", Answer(404, HTML, pages.NOT_FOUND), E.HTTP_ERROR),
-    "manager page behind a login": ("/web/database/manager", Answer(200, HTML, pages.LOGIN), E.NOT_A_BACKUP),
-    "manager page redirects": ("/web/database/manager", _to(ELSEWHERE, 301), E.REDIRECTED),
-    "manager page forbidden": ("/web/database/manager", Answer(403, HTML, pages.WAF), E.HTTP_ERROR),
-    "https wanted": ("/web/webclient/version_info", _to("https://odoo.example.com/", 301), E.REDIRECTED),
+    "manager page missing": ("/web/database/manager", Answer(404, HTML, pages.NOT_FOUND), ErrorCode.HTTP_ERROR),
+    "manager page behind a login": ("/web/database/manager", Answer(200, HTML, pages.LOGIN), ErrorCode.NOT_A_BACKUP),
+    "manager page redirects": ("/web/database/manager", _to(ELSEWHERE, 301), ErrorCode.REDIRECTED),
+    "manager page forbidden": ("/web/database/manager", Answer(403, HTML, pages.WAF), ErrorCode.HTTP_ERROR),
+    "https wanted": ("/web/webclient/version_info", _to("https://odoo.example.com/", 301), ErrorCode.REDIRECTED),
 }
 
 
