@@ -186,16 +186,19 @@ def test_an_error_of_the_feeder_is_raised_to_the_reader() -> None:
 def test_a_stop_ends_the_whole_group(stubborn: bool) -> None:
     reporter = StoppingReporter()
     ignore = "signal.signal(signal.SIGTERM, signal.SIG_IGN);" if stubborn else ""
-    inner = f"import signal, time; {ignore} print('up', flush=True); time.sleep(60)"
-    code = f"import os, subprocess, sys; print(os.getpid(), flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"
+    inner = f"import os, signal, time; {ignore} print(os.getpid(), 'up'.rjust(300_000), flush=True); time.sleep(60)"
+    code = (
+        f"import os, subprocess, sys; print(os.getpid(), flush=True); subprocess.run([sys.executable, '-c', {inner!r}])"
+    )
     pids = []
 
     with pytest.raises(TaskStopped), stream(python(code), env=ENV, reporter=reporter) as chunks:
         for chunk in chunks:
             pids += [int(word) for word in chunk.split() if word.isdigit()]
-            if b"up" in chunk or pids:
+            if b"up" in chunk:
                 reporter.stop()
 
+    assert len(pids) == 2
     assert all(gone(pid) for pid in pids)
 
 

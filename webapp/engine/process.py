@@ -135,7 +135,7 @@ class Background:
 
     def returncode(self) -> int | None:
         """None while it runs."""
-        return self._child.process.poll()
+        return self._child.exit_code()
 
     def stderr_tail(self) -> str:
         """What it said so far."""
@@ -201,6 +201,7 @@ class _Child:
         self._began = time.monotonic()
         self._feed_error: BaseException | None = None
         self._tail = _Tail()
+        self._reaping = threading.Lock()
         self.process = _popen(argv, env, with_stdin=stdin is not None)
         assert self.process.stdout is not None  # PIPE was asked for
         assert self.process.stderr is not None
@@ -223,14 +224,16 @@ class _Child:
         """Stdout until its end; raises ProcessFailed at a limit and TaskStopped when the task must end."""
         gathered: list[bytes] = []
         size = 0
-        while data := self._read(CHUNK_BYTES - size):
-            gathered.append(data)
-            size += len(data)
-            if size >= CHUNK_BYTES // 2:
-                yield data if len(gathered) == 1 else b"".join(gathered)
+        while True:
+            data = self._read(CHUNK_BYTES - size, patient=not gathered)
+            if data:
+                gathered.append(data)
+                size += len(data)
+            if gathered and (not data or size >= CHUNK_BYTES // 2):
+                yield b"".join(gathered)
                 gathered, size = [], 0
-        if gathered:
-            yield b"".join(gathered)
+            if data == b"":
+                return
 
     def checked_chunks(self) -> Iterator[bytes]:
         """``chunks``, then ProcessFailed unless the program ended with exit code 0."""
@@ -248,12 +251,9 @@ class _Child:
     def finish(self) -> int:
         """Wait for the exit code after stdout ended; whoever closed stdout but stays is subject to the same limits."""
         waited_from = time.monotonic()
-        while True:
-            try:
-                returncode = self.process.wait(_POLL_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                self._obey_limits(waited_from)
+        while not self._exited_within(_POLL_SECONDS):
+            self._obey_limits(waited_from)
+        returncode = self._reap()
         self.ended = True
         for thread in self._threads:
             thread.join(GRACE_SECONDS)
@@ -268,17 +268,23 @@ class _Child:
             self._threads[0].join(GRACE_SECONDS)
         return self._tail.text()
 
+    def exit_code(self) -> int | None:
+        """None while it runs; it is not reaped by asking."""
+        found = os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if found is None:
+            return None
+        return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
     def terminate(self) -> None:
         """Ask the whole group to end; called from any thread, at any time."""
         self._signal_group(signal.SIGTERM)
 
     def close(self) -> None:
         """Make sure that nothing of the child is left: no process, no thread, no descriptor."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            if self.process.poll() is None:
-                self._signal_group(number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self.process.wait(GRACE_SECONDS)
+        if self.process.returncode is None:
+            self.terminate()
+            self._exited_within(GRACE_SECONDS)
+            self._reap()
         for thread in self._threads:
             thread.join(GRACE_SECONDS)
         if any(thread.is_alive() for thread in self._threads):
@@ -289,17 +295,38 @@ class _Child:
                     pipe.close()
 
     def _signal_group(self, number: signal.Signals) -> None:
-        # The child leads its own group, whose id is its pid: valid for as long as it is not reaped.
-        if self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.process.pid, number)
+        # The child leads its own group, whose id is its pid: certainly ours for as long as it is not reaped.
+        with self._reaping:
+            if self.process.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.process.pid, number)
 
-    def _read(self, limit: int) -> bytes:
+    def _exited_within(self, seconds: float) -> bool:
+        """Whether the leader has ended (it stays a zombie, so that its group's id stays ours)."""
+        deadline = time.monotonic() + seconds
+        pause = 0.001
+        while os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(pause)
+            pause = min(pause * 2, 0.05)
+        return True
+
+    def _reap(self) -> int:
+        """End what is left of the group, then take the leader's exit code."""
+        self._signal_group(signal.SIGKILL)
+        with self._reaping:
+            return self.process.wait()
+
+    def _read(self, limit: int, *, patient: bool) -> bytes | None:
+        """What stdout has; b"" at its end; None when nothing came for a moment and we are not patient."""
         waited_from = time.monotonic()
         poller = select.poll()
         poller.register(self._stdout, select.POLLIN | select.POLLHUP)
         while not poller.poll(_POLL_SECONDS * 1000):
             self._obey_limits(waited_from)
+            if not patient:
+                return None
         self._reporter.check()
         return os.read(self._stdout, limit)
 
