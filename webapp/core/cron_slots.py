@@ -188,9 +188,9 @@ def _walk(cron: Cron, tz: ZoneInfo, clock: datetime) -> Iterator[_Slot]:
         horizon = min(slot, clock + _DAY)
         if _offset(tz, horizon) != offset:
             change = _find_change(tz, clock, horizon)
-            before, offset = offset, _offset(tz, change)
+            offset = _offset(tz, change)
             clock, floor = change, _naive(change) + offset - _SECOND
-            if cron.fixed_hours and wall < _naive(change) + offset and offset > before:
+            if cron.fixed_hours and wall < _naive(change) + offset:  # the clock has already passed it: a gap
                 clock = _first_minute(change, offset)
                 floor = _naive(clock) + offset
                 yield _Slot(clock, skipped=wall)
