@@ -23,8 +23,7 @@
   let lastGood = clock();
   const strip = $('[data-lost]');
   const lost = () => {
-    if (strip?.hidden === false) return;
-    if (!strip) return;
+    if (!strip?.hidden) return;
     strip.textContent = `Connection lost. Last update ${lastGood}. Trying again…`;
     strip.hidden = false;
   };
