@@ -10,10 +10,14 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 from isal import isal_zlib
 
 from webapp.engine.archive.zip_format import DEFLATED, STORED
+
+# isal's type stubs declare the class as an instance.
+InflateError = cast(type[Exception], isal_zlib.error)
 
 LEVEL = 2
 RAW = -15
