@@ -107,6 +107,8 @@ class SourceFacts:
         attachment_count: Distinct attachment files the snapshot refers to; None when unknown.
         missing_attachments: Names ("ab/abcd…") that the snapshot refers to and the filestore did not have; at most 1,000.
         missing_attachment_count: How many of those there are in all.
+        mismatched_attachments: Names whose file at the source does not have the SHA-1 that it is named after; at most 1,000.
+        mismatched_attachment_count: How many of those there are in all.
         dump_bytes: Size of the plain dump; 0 when unknown.
         filestore_bytes: Size of the files packed; 0 when unknown.
         versions: "postgresql", "pg_dump", "odoo" … → version.
@@ -118,6 +120,8 @@ class SourceFacts:
     attachment_count: int | None = None
     missing_attachments: tuple[str, ...] = ()
     missing_attachment_count: int = 0
+    mismatched_attachments: tuple[str, ...] = ()
+    mismatched_attachment_count: int = 0
     dump_bytes: int = 0
     filestore_bytes: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
