@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 SPARK_WIDTH, SPARK_TOP, SPARK_BOTTOM = 78.0, 5.0, 22.0
-GANTT_WIDTH, GANTT_LEAST = 200.0, 2.5
 STEPS_OF_AN_AXIS = (1.0, 2.0, 2.5, 5.0, 10.0)
 
 
@@ -18,14 +17,6 @@ class Spark:
     points: str
     end_x: float
     end_y: float
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A bar of a Gantt row, in a view box 200 wide."""
-
-    x: float
-    width: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +40,6 @@ def spark(values: Sequence[float]) -> Spark:
     step = SPARK_WIDTH / (len(series) - 1)
     points = " ".join(f"{2 + i * step:.1f},{height(value):.1f}" for i, value in enumerate(series))
     return Spark(points, end_x=2 + SPARK_WIDTH, end_y=round(height(series[-1]), 1))
-
-
-def span(offset_seconds: float, length_seconds: float, total_seconds: float) -> Span:
-    """Where a step lies within its task. Never too thin to be seen, never outside the row."""
-    total = max(total_seconds, 0.001)
-    width = min(max(length_seconds / total * GANTT_WIDTH, GANTT_LEAST), GANTT_WIDTH)
-    x = min(max(offset_seconds / total * GANTT_WIDTH, 0.0), GANTT_WIDTH - width)
-    return Span(round(x, 1), round(width, 1))
 
 
 def area(series: Sequence[Sequence[float]]) -> Area:
@@ -94,4 +77,4 @@ def _round_top(highest: float) -> float:
     return next(step * magnitude for step in STEPS_OF_AN_AXIS if step * magnitude >= highest)
 
 
-FILTERS: dict[str, Callable[..., Any]] = {"spark_shape": spark, "gantt_span": span, "area_shape": area}
+FILTERS: dict[str, Callable[..., Any]] = {"spark_shape": spark, "area_shape": area}

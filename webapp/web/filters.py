@@ -3,7 +3,7 @@
 ``register(app)`` gives every template, and every block rendered alone:
 
 - filters ``size duration ago when day clock iso count plural`` (None becomes an en dash);
-- ``icon(name, cls)``, ``poll(seconds)`` (an hx-trigger, scaled by the setting UI_POLL_SCALE), ``swap_morph``, ``htmx_config``;
+- ``icon(name, cls)``, ``asset(path)``, ``poll(seconds)`` (an hx-trigger, scaled by the setting UI_POLL_SCALE), ``swap_morph``, ``htmx_config``;
 - the macros of templates/_macros/ as ``ui``, ``forms``, ``charts`` and ``banner``: no import needed.
 """
 
@@ -22,6 +22,7 @@ from flask_login import current_user
 from webapp.core import text
 from webapp.web import charts, htmx
 from webapp.web.access import request_time
+from webapp.web.assets import build_asset
 from webapp.web.icons import build_icon
 
 NOTHING = "–"
@@ -35,8 +36,10 @@ def register(app: Flask) -> None:
         size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
     )
     env.filters.update(charts.FILTERS)
+    static = Path(app.static_folder or "static")
     env.globals.update(
-        icon=build_icon(Path(app.static_folder or "static") / "vendor" / "lucide"),
+        icon=build_icon(static / "vendor" / "lucide"),
+        asset=build_asset(static),
         poll=poll,
         swap_morph=htmx.SWAP_MORPH,
         htmx_config=htmx.CONFIG,
