@@ -19,6 +19,7 @@ from tests.support.odoo_runs import IMPATIENT, PASSWORD, backup_plan, custom, so
 from tests.support.odoo_zip import odoo_zip
 from webapp.core.errors import HoldfastError, SourceError, TaskStopped
 from webapp.core.status import Content, ErrorCode
+from webapp.engine.http import BLOCK_BYTES
 from webapp.engine.report import SilentReporter
 from webapp.engine.sources.odoo_http import truncation_hint
 
@@ -149,7 +150,7 @@ class StoppingReporter(SilentReporter):
 
     def __init__(self) -> None:
         super().__init__()
-        self.waiting = threading.Event()
+        self.done = 0
         self._stopped = False
         self._actions: list[Callable[[], None]] = []
 
@@ -160,7 +161,7 @@ class StoppingReporter(SilentReporter):
             action()
 
     def progress(self, done: int, total: int | None = None, unit: str = "bytes", message: str = "") -> None:
-        self.waiting.set()
+        self.done = done
 
     def check(self) -> None:
         if self._stopped:
@@ -176,12 +177,17 @@ class StoppingReporter(SilentReporter):
         return registered()
 
 
+LARGE = Database(odoo_zip(files={f"ab/{'ab' * 20}": random.Random(3).randbytes(2 * BLOCK_BYTES)}))
+
+
 @pytest.mark.parametrize(
-    "backup", [faults.silent, faults.stall(3000), faults.endless], ids=["silent", "stall", "endless"]
+    ("backup", "received"),
+    [(faults.silent, 0), (faults.stall(3000), 0), (faults.stall(BLOCK_BYTES), BLOCK_BYTES), (faults.endless, 1)],
+    ids=["silent", "within a block", "between blocks", "endless"],
 )
-def test_a_stop_ends_a_backup_at_once(backup: faults.Sender) -> None:
+def test_a_stop_ends_a_backup_at_once(backup: faults.Sender, received: int) -> None:
     patient = type(IMPATIENT)(first_byte_seconds=60, idle_seconds=60)
-    with OdooLike(backup=backup) as odoo:
+    with OdooLike(backup=backup, databases={"prod": LARGE}) as odoo:
         reporter, caught = StoppingReporter(), []
 
         def work() -> None:
@@ -192,8 +198,7 @@ def test_a_stop_ends_a_backup_at_once(backup: faults.Sender) -> None:
 
         worker = threading.Thread(target=work)
         worker.start()
-        assert reporter.waiting.wait(10)
-        _until(lambda: bool(odoo.posts()))
+        _until(lambda: bool(odoo.posts()) and reporter.done >= received)
         reporter.stop()
         worker.join(5)
 
