@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import configure_mappers
 
 from webapp.assembly import bare_app
-from webapp.core.status import QueueName
 from webapp.queue.connection import connect
+from webapp.queue.layout import ALL_QUEUES
 from webapp.queue.schedule import TaskScheduler, keep_moving
 from webapp.queue.workers import TaskWorker
 from webapp.services import health, schedule, sweeper
@@ -29,19 +29,8 @@ from webapp.store.migrate import attach_migrations, check_migrated
 
 logger = logging.getLogger(__name__)
 
-ALL_QUEUES = (QueueName.RESTORES, QueueName.DEFAULT, QueueName.BACKUPS, QueueName.NOTIFICATIONS, QueueName.CLOUD)
 SWEEP_SECONDS = 15
 BEAT_SECONDS = 10
-
-
-def queues_for(number: int, workers: int) -> tuple[QueueName, ...]:
-    """What worker ``number`` (from 1) of so many listens to, the most urgent first.
-
-    With two or more, the first one takes no backups: a restore or a connection test never waits behind a night of them.
-    """
-    if workers > 1 and number == 1:
-        return tuple(name for name in ALL_QUEUES if name is not QueueName.BACKUPS)
-    return ALL_QUEUES
 
 
 def run_worker(settings: Settings, queues: Sequence[str] = ALL_QUEUES, *, burst: bool = False) -> None:

@@ -9,7 +9,8 @@ from tests.queue.fake_tasks import FakeJob
 from webapp import logs
 from webapp.core.status import QueueName
 from webapp.queue.connection import connect
-from webapp.queue.workers import TaskWorker, die_with_parent
+from webapp.queue.lifeline import die_with_parent
+from webapp.queue.workers import TaskWorker
 
 if __name__ == "__main__":
     die_with_parent(os.getppid())

@@ -12,10 +12,8 @@ What differs from RQ's own worker, and why (measured with rq 3.0):
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -37,6 +35,7 @@ from webapp.queue.bell import show_all_queues
 from webapp.queue.connection import OUTAGE, errors_as_queue_down, stop_retrying
 from webapp.queue.enqueue import RqQueue
 from webapp.queue.jobs import RqJob, forbid_pickle, resolve
+from webapp.queue.lifeline import die_with_parent
 
 MONITORING_SECONDS = 5  # heartbeat of a worker at work
 MAINTENANCE_SECONDS = 5
@@ -44,9 +43,6 @@ HEARTBEAT_SLACK_SECONDS = 15  # an entry is abandoned when its heartbeat is this
 WORKER_TTL_SECONDS = 25  # blocks for 10 s at a time (RQ takes 15 off), so that an idle worker cleans up in time
 LONGEST_WAIT_SECONDS = 5.0
 GRACE_SECONDS = 12.0
-PR_SET_PDEATHSIG = 1
-
-_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class ShutDown(TaskStopped):
@@ -109,7 +105,7 @@ class TaskWorker(Worker):
                 clean_registries(queue, self._exc_handlers)
                 worker_registration.clean_worker_registry(queue)
                 queue.intermediate_queue.cleanup(self, queue)
-                queue.release_maintenance_lock()  # type: ignore[no-untyped-call]
+                queue.release_maintenance_lock()
         self.last_cleaned_at = rq_now()  # type: ignore[assignment]
 
     def clean_group_registries(self) -> None:
@@ -179,15 +175,6 @@ class TaskWorker(Worker):
         """Run the task, with nothing inherited from the parent."""
         self.in_horse()
         return super().perform_job(job, queue, execution)
-
-
-def die_with_parent(parent_pid: int, signal_number: int = signal.SIGKILL) -> None:
-    """From now on the kernel sends us the signal when our parent ends (Linux only; elsewhere nothing happens)."""
-    if _libc is None:
-        return
-    _libc.prctl(PR_SET_PDEATHSIG, signal_number, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it ended before the call
-        os._exit(1)
 
 
 def _raise_shut_down(_number: int, _frame: FrameType | None) -> NoReturn:
