@@ -1,8 +1,8 @@
-"""Runs: asked for, executed, settled. One Run is one backup of one database for one job."""
+"""Runs: asked for, kept, found. One Run is one backup of one database for one job; services/backups.py executes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,34 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
-from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound
-from webapp.core.plans import BackupPlan, Previous
-from webapp.core.reports import BackupResult
-from webapp.core.status import (
-    ACTIVE_STATUSES,
-    DatabaseSelection,
-    ErrorCode,
-    OverlapPolicy,
-    TaskStatus,
-    TaskType,
-    VerificationStatus,
-)
-from webapp.engine import backup as engine_backup
-from webapp.engine.shelf import open_shelf
-from webapp.engine.sources.registry import build_source
+from webapp.core.errors import Conflict, NotFound
+from webapp.core.status import ACTIVE_STATUSES, DatabaseSelection, OverlapPolicy, TaskType
 from webapp.services import audit
-from webapp.services.archives import add_archive, newest_verified
-from webapp.services.execution import Outcome, execute
-from webapp.services.instance_plans import source_plan
-from webapp.services.reporting import TaskReporter
-from webapp.services.retention import add_retention
-from webapp.services.settings import get_settings
 from webapp.services.tasks import add, ring
-from webapp.services.wiring import wired
-from webapp.store.db import db, release, writing
-from webapp.store.models import FanOut, Instance, Job, Run, Slot, Task
-
-# Asking
+from webapp.store.db import db, writing
+from webapp.store.models import FanOut, Job, Run, Slot, Task
 
 
 def effective_selection(job: Job) -> tuple[DatabaseSelection, list[str]]:
@@ -182,157 +160,6 @@ def add_fan_out(job: Job, slot: Slot | None, *, triggered_by: str, now: datetime
     )
     add(task, now=now)
     return task
-
-
-# Finding the databases of «all»
-
-
-def fan_out(task_id: int, *, clock: Callable[[], datetime]) -> None:
-    """Execute a FanOut task: discover the databases, then make one Run for each, once."""
-    execute(task_id, lambda i, reporter: _fan_out(i, reporter, clock), clock=clock, on_failure=_fan_out_failed)
-
-
-def _fan_out(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
-    task = db.session.get_one(FanOut, task_id)
-    job = task.job
-    if job is None:
-        raise InvalidInput("The job of this task no longer exists.")
-    source = build_source(source_plan(job.instance))
-    job_id, slot_id, triggered_by = job.id, task.slot_id, task.triggered_by
-    release()
-    reporter.step("discover", "Find databases")
-    names = source.list_databases()
-    reporter.log(f"{len(names)} found: {', '.join(names)}" if names else "None found.")
-    if not names:
-        reporter.warn(ErrorCode.NO_DATABASES, "The instance lists no databases, so there was nothing to back up.")
-    outcome = Outcome(values={"details": {"databases": names}})
-
-    def store(session: Session) -> None:
-        live = session.get_one(Job, job_id, populate_existing=True)
-        slot = session.get(Slot, slot_id) if slot_id is not None else None
-        for name in names:
-            if not _has_run(session, slot_id, name):
-                run = add_run(live, name, triggered_by=triggered_by, now=clock(), slot=slot)
-                session.flush()
-                outcome.ring.append(run.id)
-
-    outcome.store = store
-    return outcome
-
-
-def _has_run(session: Session, slot_id: int | None, database: str) -> bool:
-    if slot_id is None:
-        return False
-    return session.scalar(sa.select(Run.id).where(Run.slot_id == slot_id, Run.database_name == database)) is not None
-
-
-def _fan_out_failed(session: Session, task: Task) -> None:
-    """A slot whose databases could not be found is a failed run in the history, not a silence."""
-    assert isinstance(task, FanOut)
-    if task.job is None or task.error_code is ErrorCode.CANCELLED:
-        return
-    slot = session.get(Slot, task.slot_id) if task.slot_id is not None else None
-    assert task.completed_at is not None
-    run = add_run(task.job, "*", triggered_by=task.triggered_by, now=task.completed_at, slot=slot)
-    run.status = TaskStatus.FAILED
-    run.error_code, run.error_message, run.hint = task.error_code, task.error_message, task.hint
-    run.started_at, run.completed_at = task.started_at, task.completed_at
-
-
-# Executing
-
-
-def execute_run(run_id: int, *, clock: Callable[[], datetime]) -> None:
-    """Execute one backup: plan from rows, bytes through the engine, result in one transaction."""
-    execute(run_id, lambda i, reporter: _back_up(i, reporter, clock), clock=clock)
-
-
-def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
-    run = get_run(run_id)
-    plan = backup_plan(run, clock())
-    source = build_source(plan.source)
-    release()
-    result = engine_backup.run(plan, source, reporter)
-    outcome = Outcome(values=_run_values(result), error=_verification_error(result))
-
-    def store(session: Session) -> None:
-        stored = get_run(run_id)
-        add_archive(session, stored, result, now=clock())
-        if not result.quarantined and stored.verification_status is VerificationStatus.PASSED:
-            retention = add_retention(session, stored, now=clock())
-            if retention is not None:
-                session.flush()
-                outcome.ring.append(retention.id)
-
-    def undo() -> None:
-        open_shelf(str(wired().archive_directory)).remove(result.relative_path)
-
-    outcome.store, outcome.undo = store, undo
-    return outcome
-
-
-def backup_plan(run: Run, now: datetime) -> BackupPlan:
-    """Everything the engine needs, unsealed, as one frozen value."""
-    instance = run.instance
-    if instance is None or instance.deleted_at is not None:
-        raise InvalidInput("The instance of this run was deleted.")
-    previous = newest_verified(instance.id, run.database_name, run.content)
-    return BackupPlan(
-        run_id=run.id,
-        fence=run.fence,
-        attempt=run.attempt,
-        instance_id=instance.id,
-        instance_name=instance.name,
-        instance_directory=instance_directory(instance),
-        job_id=run.job_id,
-        database=run.database_name,
-        content=run.content,
-        format=run.format,
-        source=source_plan(instance),
-        store_directory=str(wired().archive_directory),
-        started_at=now,
-        verification=run.verification_level,
-        previous=_previous(previous),
-        expected_bytes=previous.size_bytes if previous else 0,
-        reserve_bytes=get_settings().reserve_bytes,
-        compression_threads=wired().compression_threads,
-        labels={"job": run.job_name, "instance": instance.name, "triggered_by": run.triggered_by},
-    )
-
-
-def instance_directory(instance: Instance) -> str:
-    """The instance's folder in the store: its id, so that renaming moves nothing, and its slug for people."""
-    return f"{instance.id}-{instance.slug}"
-
-
-def _previous(archive: Any) -> Previous | None:
-    if archive is None:
-        return None
-    return Previous(archive.size_bytes, archive.row_total, archive.attachment_count, archive.taken_at)
-
-
-def _run_values(result: BackupResult) -> dict[str, Any]:
-    status = VerificationStatus.NOT_RUN
-    if result.report is not None:
-        status = VerificationStatus.PASSED if result.report.passed else VerificationStatus.FAILED
-    return {
-        "verification_status": status,
-        "size_bytes": result.size_bytes,
-        "database_bytes": result.facts.dump_bytes or None,
-        "filestore_bytes": result.facts.filestore_bytes or None,
-    }
-
-
-def _verification_error(result: BackupResult) -> HoldfastError | None:
-    if result.report is None or result.report.passed:
-        return None
-    first = result.report.failed[0]
-    return HoldfastError(
-        f"Verification failed: {first.title}: {first.detail}",
-        hint=first.hint or "The archive is kept in quarantine and does not count as a backup. Look at the report.",
-        code=first.code or ErrorCode.CORRUPT,
-        permanent=True,
-    )
 
 
 def list_active(instance_id: int | None = None) -> Sequence[Run]:

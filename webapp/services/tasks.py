@@ -39,7 +39,7 @@ TASK_KINDS: dict[TaskType, TaskKind] = {
     kind.type: kind
     for kind in (
         TaskKind(TaskType.BACKUP, "Backup", QueueName.BACKUPS, Run, "run"),
-        TaskKind(TaskType.FAN_OUT, "Find databases", QueueName.DEFAULT, FanOut, "fan-out"),
+        TaskKind(TaskType.FAN_OUT, "Find databases", QueueName.DEFAULT, FanOut, "fan_out"),
         TaskKind(TaskType.CONNECTION_TEST, "Connection test", QueueName.DEFAULT, ConnectionTest, "test"),
         TaskKind(TaskType.VERIFICATION, "Verification", QueueName.DEFAULT, Verification, "verify"),
         TaskKind(TaskType.RETENTION, "Retention", QueueName.DEFAULT, RetentionTask, "retention"),

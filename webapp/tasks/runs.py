@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from webapp.services import runs
+from webapp.services import backups
 from webapp.tasks.clock import utc_now
 
 
 def execute_run(run_id: int) -> None:
     """Execute one Run."""
-    runs.execute_run(run_id, clock=utc_now)
+    backups.execute_run(run_id, clock=utc_now)
