@@ -19,6 +19,7 @@ from webapp.web.routes import BLUEPRINTS
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGEST_REQUEST_BYTES = 1024 * 1024
+KEPT_SECONDS = 5.0
 YEAR_SECONDS = 365 * 24 * 3600
 
 
@@ -64,6 +65,7 @@ def _flask_config(settings: Settings) -> dict[str, object]:
         "PROVIDE_AUTOMATIC_OPTIONS": False,
         "TRUSTED_HOSTS": list(settings.allowed_hosts) or None,
         "HOLDFAST_VERSION": VERSION,
+        "LAYOUT_KEPT_SECONDS": KEPT_SECONDS * min(settings.poll_scale, 1.0),
         "UI_POLL_SCALE": settings.poll_scale,
     }
 
@@ -77,7 +79,9 @@ def _add_middleware(app: Flask, settings: Settings) -> None:
         prefix="static/",
         max_age=YEAR_SECONDS,
         immutable_file_test=lambda _path, _url: True,  # every link carries the file's hash
-        add_headers_function=lambda found, _path, _url: headers.add_security_headers(found, secure=settings.cookie_secure),
+        add_headers_function=lambda found, _path, _url: headers.add_security_headers(
+            found, secure=settings.cookie_secure
+        ),
         charset="utf-8",
     )
     app.wsgi_app = served  # type: ignore[method-assign]

@@ -210,7 +210,9 @@ def open_browser(app: Flask) -> Browser:
 def signed_in_browser(app: Flask, username: str, *, at: datetime | None = None) -> Browser:
     """A browser of this user, without the password being hashed again."""
     with app.app_context(), writing() as session:
-        token = sessions.open_session(session, find(session, username), Visitor("127.0.0.1", "Tests"), now=at or datetime.now(UTC))
+        token = sessions.open_session(
+            session, find(session, username), Visitor("127.0.0.1", "Tests"), now=at or datetime.now(UTC)
+        )
     return open_browser(app).hold(token)
 
 

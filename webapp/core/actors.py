@@ -1,4 +1,4 @@
-"""Who acts: a signed-in user, a person at the shell, or Holdfast itself. Goes from the doors to every service that changes something."""
+"""Who acts: a signed-in user, a person at the shell, or Holdfast itself. Every service that changes something takes one."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from itertools import pairwise
 
 SHORTEST = 12
 LONGEST = 256
@@ -54,7 +55,7 @@ def _unit(text: str) -> str:
 
 def _is_walk(plain: str) -> bool:
     """Whether every character follows its neighbour: 1234…, fedcba…, with 9 followed by 0."""
-    steps = {(ord(b) - ord(a)) % 10 if (a + b).isdigit() else ord(b) - ord(a) for a, b in zip(plain, plain[1:], strict=False)}
+    steps = {(ord(b) - ord(a)) % 10 if (a + b).isdigit() else ord(b) - ord(a) for a, b in pairwise(plain)}
     return steps <= {1} or steps <= {-1} or steps <= {9}
 
 

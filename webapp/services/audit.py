@@ -208,7 +208,7 @@ def _digest(row: Any) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
 
-def _matching(wanted: AuditFilter) -> sa.Select[tuple[AuditEvent]]:
+def _matching(wanted: AuditFilter) -> sa.Select[AuditEvent]:
     query = sa.select(AuditEvent)
     if wanted.actor:
         query = query.where(AuditEvent.actor == wanted.actor)

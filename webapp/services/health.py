@@ -148,7 +148,10 @@ def _check_queue(now: datetime) -> tuple[Check, ...]:
         detail = "No worker is running, so nothing is backed up."
         return (_passed("redis", "Redis", "reachable"), _failed("workers", "Workers", detail, _RESTART))
     waiting = sum(queue.waiting for queue in report.queues)
-    return (_passed("redis", "Redis", "reachable"), _passed("workers", "Workers", f"{alive} running, {waiting} waiting"))
+    return (
+        _passed("redis", "Redis", "reachable"),
+        _passed("workers", "Workers", f"{alive} running, {waiting} waiting"),
+    )
 
 
 def _check_scheduler(now: datetime) -> Check:

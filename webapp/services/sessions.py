@@ -114,7 +114,9 @@ def reauthenticate(session_id: int, password: str, visitor: Visitor, *, now: dat
     fits = passwords.match_password(stored, password).fits
     with writing() as session:
         event = "session.reauthenticated" if fits else "session.reauthentication_refused"
-        audit.record(name, event, subject_kind="user", subject_id=row.user_id, subject_name=name, ip=visitor.ip, now=now)
+        audit.record(
+            name, event, subject_kind="user", subject_id=row.user_id, subject_name=name, ip=visitor.ip, now=now
+        )
         if fits:
             throttle.forgive(session, name, visitor.ip)
             row.token_digest, token = _new_token()
@@ -246,7 +248,9 @@ def _enter(
     throttle.forgive(session, user.username, visitor.ip)
     # Not through the mapper: signing in must not raise the row's version, which guards the edit form.
     values = {"last_sign_in_at": now, "password_hash": new_hash or stored}
-    session.execute(sa.update(User).where(User.id == user.id).values(values).execution_options(synchronize_session=False))
+    session.execute(
+        sa.update(User).where(User.id == user.id).values(values).execution_options(synchronize_session=False)
+    )
     session.execute(sa.delete(UserSession).where(UserSession.last_seen_at < now - KEPT_AFTER_END))
     audit.record(
         user.username,

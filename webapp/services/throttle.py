@@ -59,7 +59,9 @@ def count_try(session: Session, username: str, ip: str, *, now: datetime) -> boo
         row.updated_at = now
         over = row.failures - free
         if over >= 0:
-            row.blocked_until = now + timedelta(seconds=min(FIRST_WAIT_SECONDS * 2 ** min(over, 10), LONGEST_WAIT_SECONDS))
+            row.blocked_until = now + timedelta(
+                seconds=min(FIRST_WAIT_SECONDS * 2 ** min(over, 10), LONGEST_WAIT_SECONDS)
+            )
             blocked = True
     return blocked
 

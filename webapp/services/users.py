@@ -53,7 +53,9 @@ class NewUser:
 
 def list_users() -> list[UserRow]:
     """All users, the active ones first, then by name."""
-    return [_as_row(user) for user in db.session.scalars(sa.select(User).order_by(User.is_active.desc(), User.username))]
+    return [
+        _as_row(user) for user in db.session.scalars(sa.select(User).order_by(User.is_active.desc(), User.username))
+    ]
 
 
 def get_user(user_id: int) -> UserRow:
@@ -186,7 +188,9 @@ def change_own_password(
         return sessions.open_session(session, user, visitor, now=now)
 
 
-def change_preferences(user_id: int, *, display_name: str, theme: str, time_zone: str, actor: Actor, now: datetime) -> None:
+def change_preferences(
+    user_id: int, *, display_name: str, theme: str, time_zone: str, actor: Actor, now: datetime
+) -> None:
     """How the user wants to see things. ``time_zone`` "" means the installation's. Raises InvalidInput."""
     if theme not in THEMES:
         raise InvalidInput("Choose auto, light or dark.", field="theme")

@@ -105,7 +105,7 @@ def set_up(app: Flask) -> None:
     app.config["WTF_CSRF_TIME_LIMIT"] = None  # a token lives as long as the session it is bound to
     app.config["WTF_CSRF_SSL_STRICT"] = False  # the guard compares Sec-Fetch-Site and Origin, for http as well
     csrf.init_app(app)
-    login_manager.session_protection = None
+    login_manager.session_protection = None  # type: ignore[assignment]
     login_manager.init_app(app)
     app.before_request(guard)
     app.jinja_env.globals["can"] = can
@@ -113,7 +113,9 @@ def set_up(app: Flask) -> None:
 
 def refuse_undeclared(app: Flask) -> None:
     """Deny by default: stop the start when a route says nothing about who may use it."""
-    silent = sorted({rule.endpoint for rule in app.url_map.iter_rules() if not declared(app.view_functions[rule.endpoint])})
+    silent = sorted(
+        {rule.endpoint for rule in app.url_map.iter_rules() if not declared(app.view_functions[rule.endpoint])}
+    )
     if silent:
         raise RuntimeError(f"routes without a declared permission: {', '.join(silent)}")
 
@@ -144,7 +146,8 @@ def current_settings() -> AppSettings:
 
 def signed_in() -> SignedIn | None:
     """The session of this request, or None."""
-    return current_user._get_current_object() if current_user.is_authenticated else None
+    person: Any = current_user
+    return cast(SignedIn, person._get_current_object()) if person.is_authenticated else None
 
 
 def can(role: str) -> bool:
@@ -173,7 +176,11 @@ def guard() -> ResponseReturnValue | None:
     access = declared(current_app.view_functions[request.endpoint])
     if access is None:
         abort(404)
-    return _check_role(access) or _check_csrf() or _check_recent(access)
+    refused = _check_role(access)
+    if refused is None:
+        _check_csrf()
+        refused = _check_recent(access)
+    return refused
 
 
 def _refuse_foreign_origin() -> None:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask import Flask, Response, g, jsonify, make_response, render_template, request
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
@@ -39,7 +39,7 @@ _SENTENCES = {
 }
 
 
-class ApiProblem(Exception):  # noqa: N818  (an answer, not an error of ours)
+class ApiProblem(Exception):
     """A JSON answer for an API client: status, a stable word, a sentence."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
@@ -121,9 +121,10 @@ def _answer(status: int, title: str, message: str, hint: str, *, code: str = "")
     if request.path.startswith("/api/"):
         return _json(status, code or HTTPStatus(status).phrase.lower().replace(" ", "_"), message or title, hint)
     shown = Shown(status, title, message, hint, request_id())
+    g.bare_page = True
     try:
         body = render_template("errors/error.html", error=shown)
-    except Exception:  # noqa: BLE001  (the page for errors may itself meet one, such as a database that is away)
+    except Exception:
         logger.exception("request %s: the error page failed too", request_id())
         body = f"{shown.status} {shown.title}. {shown.hint} Request {shown.request_id}.\n"
         return Response(body, status, mimetype="text/plain")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import MutableMapping
+from wsgiref.headers import Headers as WSGIHeaders
 
 from flask import Flask, Response, g, request
+from werkzeug.datastructures import Headers
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -50,7 +51,7 @@ def request_id() -> str:
     return str(g.request_id)
 
 
-def add_security_headers(headers: MutableMapping[str, str], *, secure: bool) -> None:
+def add_security_headers(headers: WSGIHeaders | Headers, *, secure: bool) -> None:
     """Add what every response carries; a header that is set already stays (a download's sandboxed policy, say)."""
     for name, value in SECURITY_HEADERS.items():
         headers.setdefault(name, value)
@@ -65,7 +66,7 @@ def _name_request() -> None:
 
 
 def _finish(response: Response) -> Response:
-    add_security_headers(response.headers, secure=request.is_secure)  # type: ignore[arg-type]
+    add_security_headers(response.headers, secure=request.is_secure)
     response.headers.setdefault("Cache-Control", "no-store")
     response.headers["X-Request-ID"] = request_id()
     return response

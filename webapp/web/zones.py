@@ -9,7 +9,9 @@ from zoneinfo import available_timezones
 @cache
 def zone_names() -> tuple[str, ...]:
     """Every IANA zone that names a place, and UTC, in order. Old aliases such as "EST" are left out."""
-    names = {name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "posix/"))}
+    names = {
+        name for name in available_timezones() if "/" in name and not name.startswith(("Etc/", "SystemV/", "posix/"))
+    }
     return ("UTC", *sorted(names))
 
 

@@ -17,9 +17,13 @@ class Form(FlaskForm):
     """A form of this house."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if self.is_submitted():
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        if request.method == "POST":
             _note_foreign(set(request.form) - {field.name for field in self})
+
+    def is_good(self) -> bool:
+        """Whether everything posted fits; the errors are at the fields otherwise."""
+        return bool(self.validate())  # type: ignore[no-untyped-call]
 
     def refuse(self, error: InvalidInput) -> None:
         """Show a service's refusal at its field, or above the form when it has none."""

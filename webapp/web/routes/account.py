@@ -32,7 +32,7 @@ def change_password() -> ResponseReturnValue:
     """A new password ends every session, this browser's too; it goes on under a new token."""
     form = PasswordForm()
     person = _me()
-    if not form.validate():
+    if not form.is_good():
         return _page(form, _preferences_form()), 422
     try:
         token = users.change_own_password(
@@ -66,7 +66,7 @@ def change_preferences() -> ResponseReturnValue:
     """Save the preferences."""
     form = PreferencesForm()
     form.time_zone.choices = zone_choices(with_default=True)
-    if not form.validate():
+    if not form.is_good():
         return _page(PasswordForm(formdata=None), form), 422
     try:
         users.change_preferences(

@@ -21,9 +21,9 @@ MOST_EXPORTED = 50_000
 COLUMNS = ("id", "at", "actor", "event", "subject_kind", "subject_id", "subject_name", "ip", "details")
 
 
-@bp.get("/audit")
+@bp.get("/audit", endpoint="list")
 @permission(Role.ADMIN)
-def index() -> ResponseReturnValue:
+def list_() -> ResponseReturnValue:
     """Events, newest first. ``?actor= &event= &subject= &from= &to= &page=``, dates in UTC and both included."""
     number = page_number()
     events, total = audit.list_events(_filter(), offset=(number - 1) * PAGE_SIZE, limit=PAGE_SIZE)

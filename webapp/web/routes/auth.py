@@ -34,7 +34,7 @@ def sign_in() -> ResponseReturnValue:
 def submit_sign_in() -> ResponseReturnValue:
     """Open a session. A session that was open in this browser is closed: its token is never taken over."""
     form = SignInForm()
-    if not form.validate():
+    if not form.is_good():
         return render_template("auth/sign_in.html", form=form, next=_next()), 422
     try:
         token = sessions.sign_in(form.username.data, form.password.data, visitor(), now=request_time())
@@ -65,7 +65,7 @@ def submit_reauthenticate() -> ResponseReturnValue:
     """The session counts as fresh again, under a new token."""
     form = ReauthenticateForm()
     person = signed_in()
-    if person is None or not form.validate():
+    if person is None or not form.is_good():
         return render_template("auth/reauthenticate.html", form=form, next=_next()), 422
     try:
         token = sessions.reauthenticate(person.session_id, form.password.data, visitor(), now=request_time())
@@ -89,7 +89,9 @@ def _close_current() -> None:
         sessions.sign_out(person.session_id, actor=current_actor(), now=request_time())
 
 
-def _refused(template: str, form: SignInForm | ReauthenticateForm, error: SignInRefused | TooManyTries) -> ResponseReturnValue:
+def _refused(
+    template: str, form: SignInForm | ReauthenticateForm, error: SignInRefused | TooManyTries
+) -> ResponseReturnValue:
     form.form_errors.append(error.message)
     response = make_response(render_template(template, form=form, next=_next()), 401)
     if isinstance(error, TooManyTries):

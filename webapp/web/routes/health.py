@@ -23,8 +23,6 @@ def alive() -> ResponseReturnValue:
 def ready() -> ResponseReturnValue:
     """200 when backups can run, else 503; each check's state either way."""
     report = health.glance(request_time())
-    response = jsonify(
-        {"ready": report.ready, "checks": {check.key: check.state.value for check in report.checks}}
-    )
+    response = jsonify({"ready": report.ready, "checks": {check.key: check.state.value for check in report.checks}})
     response.status_code = 200 if report.ready else 503
     return response

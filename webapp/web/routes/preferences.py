@@ -22,7 +22,7 @@ bp = Blueprint("preferences", __name__)
 def change_theme() -> ResponseReturnValue:
     """The switch in the page head. Works before signing in too; a user's choice is kept for other browsers."""
     form = ThemeForm()
-    theme = form.theme.data if form.validate() else "auto"
+    theme = form.theme.data if form.is_good() else "auto"
     person = signed_in()
     if person is not None:
         user = users.get_user(person.user_id)

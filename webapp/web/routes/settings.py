@@ -35,7 +35,7 @@ def show() -> ResponseReturnValue:
 def change() -> ResponseReturnValue:
     """Save the settings."""
     form = SettingsForm.of(get_settings(), zone_choices())
-    if not form.validate():
+    if not form.is_good():
         return _page(form), 422
     try:
         change_settings(form.values(), actor=current_actor(), now=request_time())
@@ -53,5 +53,10 @@ def _page(form: SettingsForm) -> str:
         archive_directory=str(wired().archive_directory),
         data_directory=str(wired().data_directory),
         health=health.glance(request_time()),
-        versions={"Holdfast": current_app.config["HOLDFAST_VERSION"], "Python": platform.python_version(), **{name: version(name) for name in PARTS}},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    own = {"Holdfast": current_app.config["HOLDFAST_VERSION"], "Python": platform.python_version()}
+    return own | {name: version(name) for name in PARTS}

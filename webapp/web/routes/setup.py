@@ -36,7 +36,7 @@ def submit() -> ResponseReturnValue:
     """Make the first admin and sign in. Without the right token: 403."""
     form = SetupForm()
     token = (form.token.data or "")[:128]
-    if not form.validate():
+    if not form.is_good():
         return render_template("setup/show.html", form=form, valid=True), 422
     admin = FirstAdmin(form.username.data, Secret(form.password.data), form.display_name.data or "")
     visitor = Visitor(request.remote_addr or "", request.user_agent.string)

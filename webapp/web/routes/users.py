@@ -17,9 +17,9 @@ from webapp.web.htmx import see_other, toast
 bp = Blueprint("users", __name__)
 
 
-@bp.get("/users")
+@bp.get("/users", endpoint="list")
 @permission(Role.ADMIN)
-def index() -> ResponseReturnValue:
+def list_() -> ResponseReturnValue:
     """All users."""
     return render_template("users/list.html", users=users.list_users())
 
@@ -38,7 +38,7 @@ def new() -> ResponseReturnValue:
 def add() -> ResponseReturnValue:
     """Add a user."""
     form = NewUserForm()
-    if not form.validate():
+    if not form.is_good():
         return render_template("users/new.html", form=form), 422
     wanted = NewUser(
         username=form.username.data,
@@ -70,7 +70,7 @@ def change(user_id: int) -> ResponseReturnValue:
     """Change name and role."""
     form = UserForm()
     user = users.get_user(user_id)
-    if not form.validate() or not (form.version.data or "").isdigit():
+    if not form.is_good() or not (form.version.data or "").isdigit():
         return _page(user, form, ResetPasswordForm(formdata=None)), 422
     changed = users.change_user(
         user_id,
@@ -80,7 +80,9 @@ def change(user_id: int) -> ResponseReturnValue:
         actor=current_actor(),
         now=request_time(),
     )
-    toast(f"{changed.username} is saved." if changed.role is user.role else f"{changed.username} is now {changed.role}.")
+    toast(
+        f"{changed.username} is saved." if changed.role is user.role else f"{changed.username} is now {changed.role}."
+    )
     return see_other("users.show", user_id=user_id)
 
 
@@ -91,7 +93,7 @@ def reset_password(user_id: int) -> ResponseReturnValue:
     """Give a new password; the user is signed out everywhere."""
     form = ResetPasswordForm()
     user = users.get_user(user_id)
-    if not form.validate():
+    if not form.is_good():
         return _page(user, _form_of(user), form), 422
     try:
         users.reset_password(user_id, Secret(form.password.data), actor=current_actor(), now=request_time())
