@@ -165,6 +165,11 @@ def _prepare(settings: Settings) -> Flask:
     return app
 
 
-def _process(kind: str, details: dict[str, object]) -> _Process:
+def name_prefix(kind: str) -> str:
+    """How the names of this machine's processes of a kind begin."""
     host = "".join(letter if letter.isalnum() or letter in "-_" else "-" for letter in socket.gethostname())
-    return _Process(f"{host[:60]}-{kind}-{os.getpid()}", kind, datetime.now(UTC), {"pid": os.getpid(), **details})
+    return f"{host[:60]}-{kind}-"
+
+
+def _process(kind: str, details: dict[str, object]) -> _Process:
+    return _Process(f"{name_prefix(kind)}{os.getpid()}", kind, datetime.now(UTC), {"pid": os.getpid(), **details})

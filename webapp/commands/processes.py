@@ -7,17 +7,17 @@ import sys
 import time
 from argparse import Namespace
 
-from webapp.commands.base import Answer, Context, Parsers, add_verb
+from webapp.commands.base import Answer, Context, Parsers, add_verb, ago, moment
 from webapp.core.errors import HoldfastError, InvalidInput, QueueDown
 from webapp.core.status import QueueName
 from webapp.queue.connection import connect, errors_as_queue_down, shown_address
 from webapp.queue.layout import ALL_QUEUES
-from webapp.services import setup
+from webapp.services import health, setup
 from webapp.store.db import release
 from webapp.store.migrate import DatabaseNotReady, check_migrated, upgrade
 from webapp.store.revision import wanted_revision
 from webapp.supervisor.web import web_command
-from webapp.worker import run_scheduler, run_worker
+from webapp.worker import name_prefix, run_scheduler, run_worker
 
 WAIT_SECONDS = 300
 WAIT_FOR = ("database", "redis")
@@ -33,6 +33,10 @@ def register(parsers: Parsers) -> None:
     worker.add_argument("--queues", default="", help=f"some of {', '.join(ALL_QUEUES)}; the most urgent first")
     worker.add_argument("--burst", action="store_true", help="end when the queues are empty")
     add_verb(parsers, "scheduler", schedule, "fill the queue from the calendar", with_json=False, database="none")
+    alive = add_verb(
+        parsers, "alive", check_alive, "exit code 1 unless a process of this machine lives", database="any"
+    )
+    alive.add_argument("kind", choices=["worker", "scheduler"])
     wait = add_verb(parsers, "wait", wait_for_others, "wait until database and Redis can be used", database="any")
     wait.add_argument("--seconds", type=int, default=WAIT_SECONDS, help="fail after so long (%(default)s)")
     wait.add_argument("--for", dest="things", default=",".join(WAIT_FOR), help="what to wait for (%(default)s)")
@@ -75,6 +79,14 @@ def schedule(context: Context, _arguments: Namespace) -> Answer:
     """Be the scheduler."""
     run_scheduler(context.settings)
     return Answer(None, "")
+
+
+def check_alive(context: Context, arguments: Namespace) -> Answer:
+    """Whether a worker or scheduler of this machine (or container) has beaten lately: for container health checks."""
+    last = health.newest_beat(arguments.kind, name_prefix(arguments.kind))
+    alive = last is not None and context.now() - last < health.SCHEDULER_IS_SILENT_AFTER
+    text = f"{arguments.kind}: last sign of life {ago(last, context.now())}"
+    return Answer({"alive": alive, "at": moment(last)}, text, 0 if alive else 1)
 
 
 def wait_for_others(context: Context, arguments: Namespace) -> Answer:

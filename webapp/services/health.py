@@ -112,9 +112,10 @@ def end_beat(name: str) -> None:
         session.execute(sa.delete(Beat).where(Beat.name == name))
 
 
-def newest_beat(kind: str) -> datetime | None:
-    """The last sign of life of any process of a kind."""
-    return db.session.scalar(sa.select(sa.func.max(Beat.at, type_=Beat.at.type)).where(Beat.kind == kind))
+def newest_beat(kind: str, name_prefix: str = "") -> datetime | None:
+    """The last sign of life of any process of a kind, or of those whose name begins so."""
+    query = sa.select(sa.func.max(Beat.at, type_=Beat.at.type))
+    return db.session.scalar(query.where(Beat.kind == kind, Beat.name.startswith(name_prefix, autoescape=True)))
 
 
 def _check_database() -> Check:
