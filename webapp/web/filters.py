@@ -2,8 +2,9 @@
 
 ``register(app)`` gives every template, and every block rendered alone:
 
-- filters ``size duration ago when day clock iso count plural`` (None becomes an en dash);
-- ``icon(name, cls)``, ``asset(path)``, ``poll(seconds)`` (an hx-trigger, scaled by the setting UI_POLL_SCALE), ``swap_morph``, ``htmx_config``;
+- filters ``size duration ago when day clock iso count plural trigger`` (None becomes an en dash);
+- ``icon(name, cls)``, ``swap_morph``, ``htmx_config``, and ``poll(seconds)``, an hx-trigger that the setting
+  UI_POLL_SCALE scales;
 - the macros of templates/_macros/ as ``ui``, ``forms``, ``charts`` and ``banner``: no import needed.
 """
 
@@ -22,7 +23,6 @@ from flask_login import current_user
 from webapp.core import text
 from webapp.web import charts, htmx
 from webapp.web.access import request_time
-from webapp.web.assets import build_asset
 from webapp.web.icons import build_icon
 
 NOTHING = "–"
@@ -35,11 +35,9 @@ def register(app: Flask) -> None:
     env.filters.update(
         size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
     )
-    env.filters.update(charts.FILTERS)
-    static = Path(app.static_folder or "static")
+    env.filters.update(charts.FILTERS, trigger=trigger)
     env.globals.update(
-        icon=build_icon(static / "vendor" / "lucide"),
-        asset=build_asset(static),
+        icon=build_icon(Path(app.static_folder or "static") / "vendor" / "lucide"),
         poll=poll,
         swap_morph=htmx.SWAP_MORPH,
         htmx_config=htmx.CONFIG,
@@ -87,6 +85,13 @@ def duration(value: float | None) -> str:
 def count(value: int | None) -> str:
     """`412 001`."""
     return NOTHING if value is None else text.format_count(value)
+
+
+def trigger(triggered_by: str) -> str:
+    """Who or what started a task: "manual:alice" → `By alice`, "scheduled" → `Schedule`, "api:bob" → `API, bob`."""
+    kind, _, who = triggered_by.partition(":")
+    said = {"manual": f"By {who}", "api": f"API, {who}" if who else "API", "scheduled": "Schedule"}
+    return said.get(kind, triggered_by)
 
 
 def ago(value: datetime | None, now: datetime | None = None) -> str:
