@@ -179,8 +179,8 @@ def test_every_disagreement_with_cronsim_has_a_reason(chunk: int) -> None:
 def is_known_of_cronsim(expression: str, theirs: list[datetime], minutes: list[Minute]) -> bool:
     """Whether cronsim misses its own (Debian's) rules in one of the two ways it is known for, both with wildcards only.
 
-    It steps by whole hours, so within a day after a change of a part of an hour it enters an hour in the middle; and it takes
-    00:00 for real where a gap swallows midnight, which gives one more run at the end of the gap.
+    It steps by whole hours, so within a day after a change by, or in the middle of, an hour's part it misses what it steps over;
+    and it takes 00:00 for real where a gap swallows midnight, which gives one more run at the end of the gap.
     """
     if not any(field.startswith("*") for field in expression.split()[:2]):
         return False
@@ -189,9 +189,10 @@ def is_known_of_cronsim(expression: str, theirs: list[datetime], minutes: list[M
     for before, after in pairwise(minutes):
         moved = (after.wall - before.wall) - (after.at - before.at)
         swallows_midnight = any((wall.hour, wall.minute) == (0, 0) for wall in after.skipped)
-        if swallows_midnight and wrong == {after.at}:
+        if swallows_midnight and len(wrong) == 1 and before.at < min(wrong) <= after.at:
             return True
-        if moved % timedelta(hours=1) and all(after.at <= at <= after.at + timedelta(hours=25) for at in wrong):
+        uneven = moved % timedelta(hours=1) or (moved and after.wall.minute)
+        if uneven and all(after.at <= at <= after.at + timedelta(hours=25) for at in wrong):
             return True
     return False
 
