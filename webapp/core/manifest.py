@@ -1,0 +1,204 @@
+"""The side-car manifest: what Holdfast knows about an archive, kept beside it so that it survives the database.
+
+``docs/archive-format.md`` describes every field; a test compares the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime
+from typing import Any
+
+from webapp.core.errors import ArchiveError
+from webapp.core.reports import CheckState, VerificationReport
+from webapp.core.status import ArchiveFormat, Content, ErrorCode
+
+FORMAT = "holdfast-archive"
+VERSION = 1
+FILE_NAME = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Version 1. Times are ISO 8601 with their zone; sizes are bytes; ``table_rows`` None means not counted."""
+
+    run_id: int
+    fence: int
+    attempt: int
+    job_id: int | None
+    instance_id: int
+    instance_name: str
+    database: str
+    is_odoo: bool
+    has_filestore: bool
+    content: Content
+    archive_format: ArchiveFormat
+    file_name: str
+    size_bytes: int
+    sha256: str
+    started_at: str
+    snapshot_at: str
+    holdfast_version: str
+    dump_bytes: int = 0
+    filestore_bytes: int = 0
+    attachment_count: int | None = None
+    missing_attachment_count: int = 0
+    missing_attachments: tuple[str, ...] = ()
+    mismatched_attachment_count: int = 0
+    mismatched_attachments: tuple[str, ...] = ()
+    table_rows: Mapping[str, int] | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[Mapping[str, str], ...] = ()
+    verification: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values, the format's own two fields first."""
+        data: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+        for name, value in asdict(self).items():
+            data[name] = list(value) if isinstance(value, tuple) else value
+        data["content"] = self.content.value
+        data["archive_format"] = self.archive_format.value
+        return data
+
+    @property
+    def row_total(self) -> int | None:
+        """All rows of all tables, None when they were not counted."""
+        return None if self.table_rows is None else sum(self.table_rows.values())
+
+
+def verification_summary(report: VerificationReport | None) -> dict[str, Any] | None:
+    """What the side-car keeps of a verification."""
+    if report is None:
+        return None
+    return {
+        "level": report.level.value,
+        "passed": report.passed,
+        "checks": [check.as_json() for check in report.checks],
+    }
+
+
+def parse_manifest(data: object) -> Manifest:
+    """The manifest that ``data`` (as read from JSON) holds. Raises ArchiveError for anything that is not exactly one."""
+    if not isinstance(data, dict):
+        raise _wrong("it is not an object")
+    if data.get("format") != FORMAT:
+        raise _wrong("it is not one of Holdfast's")
+    if data.get("version") != VERSION:
+        raise _wrong(f"its version is {data.get('version')!r}, and this Holdfast reads version {VERSION}")
+    known = {item.name for item in fields(Manifest)}
+    given = set(data) - {"format", "version"}
+    if given != known:
+        raise _wrong(f"these fields are missing or unknown: {', '.join(sorted(map(str, given ^ known)))}")
+    for name, is_right in _RULES.items():
+        if not is_right(data[name]):
+            raise _wrong(f"the field {name} has no value that it may have")
+    values = {name: data[name] for name in known}
+    for name in ("missing_attachments", "mismatched_attachments", "warnings"):
+        values[name] = tuple(values[name])
+    values["content"] = Content(values["content"])
+    values["archive_format"] = ArchiveFormat(values["archive_format"])
+    return Manifest(**values)
+
+
+def _wrong(why: str) -> ArchiveError:
+    return ArchiveError(f"The archive's manifest cannot be used: {why}.", code=ErrorCode.CORRUPT)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_optional_count(value: object) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_file_name(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}", value) is not None
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
+
+
+def _is_time(value: object) -> bool:
+    try:
+        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _is_list_of_text(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
+def _is_map_of_text(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(item, str) for pair in value.items() for item in pair)
+
+
+def _is_optional_counts(value: object) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, dict) and all(isinstance(name, str) and _is_count(count) for name, count in value.items())
+
+
+def _is_list_of_warnings(value: object) -> bool:
+    return isinstance(value, list) and all(_is_map_of_text(item) and set(item) == {"code", "message"} for item in value)
+
+
+def _is_verification(value: object) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"level", "passed", "checks"}:
+        return False
+    states = {state.value for state in CheckState}
+    checks = value["checks"]
+    return (
+        isinstance(value["level"], str)
+        and isinstance(value["passed"], bool)
+        and isinstance(checks, list)
+        and all(isinstance(check, dict) and check.get("state") in states for check in checks)
+    )
+
+
+_RULES: dict[str, Callable[[object], bool]] = {
+    "run_id": _is_count,
+    "fence": _is_count,
+    "attempt": _is_count,
+    "job_id": _is_optional_count,
+    "instance_id": _is_count,
+    "instance_name": _is_text,
+    "database": _is_text,
+    "is_odoo": _is_truth,
+    "has_filestore": _is_truth,
+    "content": lambda value: value in set(Content),
+    "archive_format": lambda value: value in set(ArchiveFormat),
+    "file_name": _is_file_name,
+    "size_bytes": _is_count,
+    "sha256": _is_digest,
+    "started_at": _is_time,
+    "snapshot_at": _is_time,
+    "holdfast_version": _is_text,
+    "dump_bytes": _is_count,
+    "filestore_bytes": _is_count,
+    "attachment_count": _is_optional_count,
+    "missing_attachment_count": _is_count,
+    "missing_attachments": _is_list_of_text,
+    "mismatched_attachment_count": _is_count,
+    "mismatched_attachments": _is_list_of_text,
+    "table_rows": _is_optional_counts,
+    "versions": _is_map_of_text,
+    "warnings": _is_list_of_warnings,
+    "verification": _is_verification,
+    "labels": _is_map_of_text,
+}

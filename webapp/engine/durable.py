@@ -1,0 +1,49 @@
+"""Writes that survive a power cut: a file's bytes and the directory entry that names it are both on the disk."""
+
+from __future__ import annotations
+
+import os
+
+
+def sync_file(path: str) -> None:
+    """The file's bytes are on the disk. Raises OSError; the file is then not to be trusted."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_directory(path: str) -> None:
+    """The directory's entries are on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: str, data: bytes) -> None:
+    """A small file that is there whole or not at all: written beside its place, synced, renamed. Raises OSError."""
+    beside = f"{path}.new"
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.rename(beside, path)
+    sync_directory(os.path.dirname(path))
+
+
+def make_directory(path: str) -> None:
+    """The directory exists, and its entry is on the disk when it is new. Raises OSError."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if os.path.islink(path) or not os.path.isdir(path):
+            raise
+        return
+    sync_directory(os.path.dirname(path))
