@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from webapp.core.errors import InvalidInput
 from webapp.core.reports import Check
 from webapp.core.status import InstanceKind, Role
-from webapp.services import archives, connection_tests, instance_history, instance_keys, instances
+from webapp.services import archives, connection_tests, instance_history, instance_keys, instances, run_pages
 from webapp.services.archives import ArchiveFilter
 from webapp.services.drafts import StaleDraft
 from webapp.services.fleet import STATE_WORDS, FleetState, get_fleet_row
@@ -21,6 +21,7 @@ from webapp.web.access import current_actor, permission, request_time, requires_
 from webapp.web.forms import instances as form
 from webapp.web.forms.draft_state import FormState, overtaken, refused
 from webapp.web.htmx import page_or_partial, see_other, toast
+from webapp.web.tables import csv_response, page_number
 
 bp = Blueprint("instances", __name__)
 PAGE_LENGTH = 25
@@ -32,7 +33,7 @@ TABS = ("overview", "points", "runs", "jobs", "settings")
 def list_() -> ResponseReturnValue:
     """All instances, worst first; words and terms in ``q``, a chip in ``is``."""
     now = request_time()
-    query, page = request.args.get("q", "")[:200], max(1, request.args.get("page", 1, int) or 1)
+    query, page = request.args.get("q", "")[:200], page_number()
     state = _state_asked()
     found = find_instances(query, state=state, offset=(page - 1) * PAGE_LENGTH, limit=PAGE_LENGTH, now=now)
     return page_or_partial(
@@ -46,6 +47,29 @@ def list_() -> ResponseReturnValue:
         page_length=PAGE_LENGTH,
         now=now,
     )
+
+
+@bp.get("/instances.csv")
+@permission(Role.VIEWER)
+def export() -> ResponseReturnValue:
+    """The same list as CSV."""
+    found = find_instances(request.args.get("q", "")[:200], state=_state_asked(), offset=0, limit=5000, now=request_time())
+    head = ("name", "customer", "kind", "state", "newest_backup", "restore_points", "stored_bytes", "next_run", "problem")
+    rows = [
+        (
+            row.instance.name,
+            row.instance.customer,
+            row.instance.kind.value,
+            row.state.value,
+            row.newest_at,
+            row.stored_count,
+            row.stored_bytes,
+            row.next_at,
+            row.problem,
+        )
+        for row in found.rows
+    ]
+    return csv_response("instances.csv", head, rows)
 
 
 @bp.get("/instances/<int:instance_id>")
@@ -72,7 +96,7 @@ def show(instance_id: int) -> ResponseReturnValue:
 @permission(Role.VIEWER)
 def restore_points(instance_id: int) -> ResponseReturnValue:
     """What can be restored, newest first."""
-    page = max(1, request.args.get("page", 1, int) or 1)
+    page = page_number()
     wanted = ArchiveFilter(instance_id=instance_id, offset=(page - 1) * 50, limit=50)
     head = _head(instance_id, "points", request_time())
     found, total = archives.list_archives(wanted)
@@ -185,6 +209,8 @@ def _head(instance_id: int, tab: str, now: datetime) -> dict[str, Any]:
         "tab": tab,
         "now": now,
         "is_muted": instances.is_muted(instance, now),
+        "outcome_of": run_pages.outcome_of,
+        "seconds_of": run_pages.duration_seconds,
         "run_count": instance_history.list_history(instance_id, limit=1).all_count,
     }
 
