@@ -19,7 +19,7 @@ from cronsim import CronSim, CronSimError
 from tests.core.cron_oracle import DAYS, MONTHS, Minute, expected_slots, walk
 from webapp.core import cron
 
-SAMPLES = int(os.environ.get("HOLDFAST_CRON_SAMPLES", "2400"))
+SAMPLES = int(os.environ.get("HOLDFAST_CRON_SAMPLES", "2000"))
 WIDE = SAMPLES > 10_000
 CHUNKS = 8
 REACH = timedelta(hours=30)
