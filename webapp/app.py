@@ -33,7 +33,13 @@ def create_app(settings: Settings | None = None, wiring: Wiring | None = None) -
     chosen = settings or read_settings()
     if settings is None:
         logs.set_up(chosen.log_level)
-    app = Flask("webapp", root_path=str(ROOT), template_folder="templates", static_folder="static")
+    app = Flask(
+        "webapp",
+        root_path=str(ROOT),
+        instance_path=str(chosen.data_directory),
+        template_folder="templates",
+        static_folder="static",
+    )
     app.config.from_mapping(_flask_config(chosen))
     assemble(app, chosen)
     attach_migrations(app)

@@ -9,6 +9,7 @@ from itertools import pairwise
 SHORTEST = 12
 LONGEST = 256
 PRODUCT_WORDS = ("holdfast", "odoo", "postgresql", "postgres", "backup", "admin", "password")
+_AROUND = "0123456789!?.,;:*+-_#$%&/()=@ "
 _LEET = str.maketrans({"0": "o", "1": "i", "3": "e", "4": "a", "5": "s", "7": "t", "@": "a", "$": "s", "!": "i"})
 
 
@@ -40,9 +41,8 @@ def _is_common(plain: str, common: Collection[str]) -> bool:
 
 
 def _forms(plain: str) -> set[str]:
-    found = {plain}
-    for text in (plain, plain.translate(_LEET)):
-        found |= {_unit(text), text.strip("0123456789!?.,;:*+-_#$%&/()=@ ")}
+    found = {plain, plain.strip(_AROUND), plain.translate(_LEET)}
+    found |= {form.translate(_LEET) for form in found} | {form.strip(_AROUND) for form in found}
     found |= {_unit(form) for form in found}
     return {form for form in found if len(form) > 3}
 

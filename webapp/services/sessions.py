@@ -88,7 +88,7 @@ def sign_in(username: str, password: str, visitor: Visitor, *, now: datetime) ->
         TooManyTries: without having looked at the password.
     """
     name = username.strip().lower()[:64]
-    count_try(name, visitor, now=now)
+    blocks = count_try(name, visitor, now=now)
     user = db.session.scalar(sa.select(User).where(User.username == name))
     user_id, stored = (user.id, user.password_hash) if user and user.is_active else (None, None)
     match = passwords.match_password(stored, password)
@@ -96,6 +96,8 @@ def sign_in(username: str, password: str, visitor: Visitor, *, now: datetime) ->
         if not match.fits or user_id is None:
             known = name if user is not None else "(unknown user)"
             audit.record(known, "session.refused", subject_kind="user", subject_name=known, ip=visitor.ip, now=now)
+            if blocks:
+                record_throttled(visitor, now=now)
         else:
             return _enter(session, user_id, visitor, new_hash=match.new_hash, stored=stored, now=now)
     raise SignInRefused
@@ -110,7 +112,7 @@ def reauthenticate(session_id: int, password: str, visitor: Visitor, *, now: dat
     """
     row = _get_live(session_id, now=now)
     name, stored = row.user.username, row.user.password_hash
-    count_try(name, visitor, now=now)
+    blocks = count_try(name, visitor, now=now)
     fits = passwords.match_password(stored, password).fits
     with writing() as session:
         event = "session.reauthenticated" if fits else "session.reauthentication_refused"
@@ -122,6 +124,8 @@ def reauthenticate(session_id: int, password: str, visitor: Visitor, *, now: dat
             row.token_digest, token = _new_token()
             row.authenticated_at = row.last_seen_at = now
             return token
+        if blocks:
+            record_throttled(visitor, now=now)
     raise SignInRefused("The password is wrong.")
 
 
@@ -217,15 +221,21 @@ def revoke_all(session: Session, user_id: int, *, but: int | None = None, now: d
     return int(ended.rowcount)  # type: ignore[attr-defined]
 
 
-def count_try(name: str, visitor: Visitor, *, now: datetime) -> None:
-    """Before any look at a password: raise TooManyTries, or count this try."""
+def count_try(name: str, visitor: Visitor, *, now: datetime) -> bool:
+    """Before any look at a password: raise TooManyTries, or count this try. Returns whether the next one has to wait."""
     with writing() as session:
         wait = throttle.find_wait(session, name, visitor.ip, now=now)
-        if wait == 0 and throttle.count_try(session, name, visitor.ip, now=now):
-            # Only the start of a wait is recorded: a flood of tries must not flood the audit log.
-            audit.record("anonymous", "session.throttled", subject_kind="address", subject_name=visitor.ip, now=now)
+        blocks = wait == 0 and throttle.count_try(session, name, visitor.ip, now=now)
     if wait:
         raise TooManyTries(wait)
+    return blocks
+
+
+def record_throttled(visitor: Visitor, *, now: datetime) -> None:
+    """Inside ``writing()``: a wait begins. Tries during it leave no record, so a flood of them does not flood the log."""
+    audit.record(
+        "anonymous", "session.throttled", subject_kind="address", subject_name=visitor.ip, ip=visitor.ip, now=now
+    )
 
 
 def digest(token: str) -> str:
