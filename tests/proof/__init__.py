@@ -1,0 +1,1 @@
+"""Proofs: real damage done to real processes, and what must hold afterwards. `make proof-crash` runs them whole."""
