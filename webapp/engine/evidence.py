@@ -171,5 +171,6 @@ def _read_custom(path: str, descriptor: int, evidence: Evidence, reporter: Repor
         cut = "end of file" in error.stderr_tail
         raise ArchiveError(
             f"pg_restore could not read the archive to its end: {said[0]}",
+            hint="The dump broke off or was damaged on its way: look at the source's log at this time, then back up again.",
             code=ErrorCode.TRUNCATED if cut else ErrorCode.CORRUPT,
         ) from error
