@@ -17,7 +17,7 @@ from webapp.vault import Vault
 def bare_app(settings: Settings) -> Flask:
     """An app without pages, for the worker, the scheduler and the command line; its wiring is installed."""
     logs.set_up(settings.log_level)
-    app = Flask("webapp")
+    app = Flask("webapp", instance_path=str(settings.data_directory))
     assemble(app, settings)
     return app
 

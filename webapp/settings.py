@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +97,7 @@ def embedded_redis_url(data: Path) -> str:
     """Where the embedded server of this data directory listens: a Unix socket, in a short path (its limit is 108 bytes)."""
     socket = data / "redis.sock"
     if len(str(socket).encode()) > 100:
-        socket = Path("/tmp") / f"holdfast-{os.getuid()}-{abs(hash_path(data)):x}" / "redis.sock"
+        socket = Path(tempfile.gettempdir()) / f"holdfast-{os.getuid()}-{abs(hash_path(data)):x}" / "redis.sock"
     return f"unix://{socket}?db=0"
 
 

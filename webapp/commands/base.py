@@ -53,7 +53,7 @@ Verb = Callable[[Context, argparse.Namespace], Answer]
 
 def add_noun(parsers: Parsers, name: str, help_text: str) -> Parsers:
     """A noun; returns where its verbs go."""
-    noun = parsers.add_parser(name, help=help_text, description=help_text)
+    noun = parsers.add_parser(name, help=help_text, description=help_text, allow_abbrev=False)
     return noun.add_subparsers(dest="verb", required=True, metavar="VERB")
 
 
@@ -61,7 +61,12 @@ def add_verb(
     parsers: Parsers, name: str, run: Verb, help_text: str, *, with_json: bool = True, database: str = "migrated"
 ) -> argparse.ArgumentParser:
     """A verb. ``database``: "migrated" (it must be), "any" (an app is made, nothing is checked), or "none"."""
-    parser: argparse.ArgumentParser = parsers.add_parser(name, help=help_text, description=help_text)
+    parser: argparse.ArgumentParser = parsers.add_parser(
+        name,
+        help=help_text,
+        description=help_text,
+        allow_abbrev=False,  # else --password would be taken for --password-file
+    )
     parser.set_defaults(run=run, database=database, json=False)
     if with_json:
         parser.add_argument("--json", action="store_true", help="answer as JSON")

@@ -74,7 +74,7 @@ class SshPlan:
 
 @dataclass(frozen=True, slots=True)
 class FilestorePlan:
-    """Where the filestore lies. ``path`` may hold ``{database}``; without it ``<path>/<database>`` is tried first, then ``<path>``."""
+    """Where the filestore lies. ``path`` may hold ``{database}``; without it ``<path>/<database>``, then ``<path>``."""
 
     kind: FilestoreKind
     path: str = ""

@@ -154,7 +154,7 @@ def _manifest(plan: BackupPlan, finished: _Finished) -> Manifest:
         missing_attachments=facts.missing_attachments,
         mismatched_attachment_count=facts.mismatched_attachment_count,
         mismatched_attachments=facts.mismatched_attachments,
-        table_rows=facts.table_rows,
+        table_rows=None if facts.table_rows is None else dict(facts.table_rows),
         versions=dict(facts.versions),
         warnings=tuple({"code": code.value, "message": message} for code, message in facts.warnings),
         verification=verification_summary(finished.report),

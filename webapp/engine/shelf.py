@@ -226,7 +226,11 @@ class Shelf:
 
     def exists(self, relative_path: str) -> bool:
         """Whether it is there. Raises StoreError when the store itself is not, so that False means missing."""
-        if _read_sentinel(self.root) != self.store_id:
+        try:
+            present = _read_sentinel(self.root) == self.store_id
+        except OSError as error:
+            raise disk_error(error, "look for the archive store") from error
+        if not present:
             raise StoreError("The archive store went away.", code=ErrorCode.STORE_UNAVAILABLE)
         try:
             self.resolve(relative_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
 from webapp.core.errors import ArchiveError, HoldfastError, NotFound
-from webapp.core.manifest import Manifest, expectation_from, parse_manifest
+from webapp.core.manifest import Manifest
 from webapp.core.reports import BackupResult, Check, VerificationReport
 from webapp.core.status import (
     ACTIVE_STATUSES,
@@ -23,13 +24,14 @@ from webapp.core.status import (
     VerificationLevel,
     VerificationStatus,
 )
-from webapp.engine.shelf import open_shelf
+from webapp.engine.expectation import expectation_of_manifest
+from webapp.engine.shelf import read_side_car
 from webapp.engine.verify import verify_archive
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
+from webapp.services.store import the_shelf
 from webapp.services.tasks import request
-from webapp.services.wiring import wired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, Verification
 
@@ -69,7 +71,8 @@ def add_archive(session: Session, run: Run, result: BackupResult, *, now: dateti
 
 def adopt_archive(session: Session, run: Run, manifest: Manifest, relative_path: str, *, now: datetime) -> Archive:
     """The row of a complete archive found on disk after its worker died between rename and commit."""
-    checks = tuple(Check.from_json(item) for item in manifest.checks)
+    proof = manifest.verification or {}
+    checks = tuple(Check.from_json(item) for item in proof.get("checks", ()))
     archive = Archive(
         run_id=run.id,
         job_id=run.job_id,
@@ -85,10 +88,10 @@ def adopt_archive(session: Session, run: Run, manifest: Manifest, relative_path:
         created_at=now,
         state=ArchiveState.STORED,
         verification_status=VerificationStatus.PASSED if checks else VerificationStatus.NOT_RUN,
-        verification_level=manifest.verification_level,
+        verification_level=VerificationLevel(proof["level"]) if checks else VerificationLevel.NONE,
         verified_at=now if checks else None,
         report=[check.as_json() for check in checks],
-        row_total=sum(manifest.table_rows.values()) if manifest.table_rows is not None else None,
+        row_total=manifest.row_total,
         table_count=len(manifest.table_rows) if manifest.table_rows is not None else None,
         attachment_count=manifest.attachment_count,
         odoo_version=manifest.versions.get("odoo", "")[:32],
@@ -178,7 +181,7 @@ def file_path(archive: Archive) -> str:
     """Absolute path of the archive's file. Raises NotFound when it is deleted or not there."""
     if archive.state not in (ArchiveState.STORED, ArchiveState.QUARANTINED):
         raise NotFound(f"Restore point {archive.id} is no longer stored ({archive.state.value}).")
-    shelf = open_shelf(str(wired().archive_directory))
+    shelf = the_shelf()
     if not shelf.exists(archive.relative_path):
         raise NotFound(
             f"The file of restore point {archive.id} is not in the archive store.",
@@ -198,15 +201,20 @@ def record_download(archive: Archive, *, actor: Actor, now: datetime) -> str:
     return path
 
 
-def read_manifest_data(archive: Archive) -> Mapping[str, Any]:
-    """The side-car manifest as it was written. Raises ArchiveError, NotFound."""
-    file_path(archive)
-    return open_shelf(str(wired().archive_directory)).read_manifest(archive.relative_path)
-
-
 def read_manifest(archive: Archive) -> Manifest:
-    """The side-car manifest as a value. Raises ArchiveError, NotFound."""
-    return parse_manifest(read_manifest_data(archive))
+    """The side-car manifest. Raises ArchiveError, NotFound."""
+    found = read_side_car(os.path.dirname(file_path(archive)))
+    if found is None:
+        raise ArchiveError(
+            f"The manifest beside restore point {archive.id} is missing or damaged.",
+            hint="The archive itself may be whole: its digest is on the run's page. Compare it by hand before you trust it.",
+        )
+    return found
+
+
+def read_manifest_data(archive: Archive) -> Mapping[str, Any]:
+    """The side-car manifest as JSON. Raises ArchiveError, NotFound."""
+    return read_manifest(archive).as_json()
 
 
 # Proving again
@@ -244,7 +252,7 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
     task = db.session.get_one(Verification, task_id)
     archive_id, level = task.archive_id, task.level
     archive = get_archive(archive_id)
-    path, expectation = file_path(archive), expectation_from(read_manifest(archive))
+    path, expectation = file_path(archive), expectation_of_manifest(read_manifest(archive))
     release()
     reporter.step("verify", "Verify")
     report = verify_archive(path, expectation, level, reporter)

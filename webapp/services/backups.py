@@ -13,7 +13,6 @@ from webapp.core.plans import BackupPlan, Previous
 from webapp.core.reports import BackupResult
 from webapp.core.status import ErrorCode, VerificationStatus
 from webapp.engine import backup as engine_backup
-from webapp.engine.shelf import open_shelf
 from webapp.engine.sources.registry import build_source
 from webapp.services.archives import add_archive, newest_verified
 from webapp.services.execution import Outcome, execute
@@ -22,6 +21,7 @@ from webapp.services.reporting import TaskReporter
 from webapp.services.retention import add_retention
 from webapp.services.runs import get_run
 from webapp.services.settings import get_settings
+from webapp.services.store import the_shelf
 from webapp.services.wiring import wired
 from webapp.store.db import release
 from webapp.store.models import Archive, Instance, Run
@@ -50,7 +50,7 @@ def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
                 outcome.ring.append(retention.id)
 
     def undo() -> None:
-        open_shelf(str(wired().archive_directory)).remove(result.relative_path)
+        the_shelf().remove(result.relative_path)
 
     outcome.store, outcome.undo = store, undo
     return outcome

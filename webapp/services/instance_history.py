@@ -97,7 +97,7 @@ def list_history(instance_id: int, only: str = "", limit: int = HISTORY_LENGTH) 
     )
 
 
-def _count(query: sa.Select[tuple[Run]]) -> int:
+def _count(query: sa.Select[Run]) -> int:
     return db.session.scalar(sa.select(sa.func.count()).select_from(query.subquery())) or 0
 
 

@@ -10,11 +10,10 @@ from sqlalchemy.orm import Session
 
 from webapp.core.retention import RetentionPlan, RetentionPoint, RetentionPolicy, plan_retention
 from webapp.core.status import ACTIVE_STATUSES, ArchiveState, ErrorCode, TaskType, VerificationStatus
-from webapp.engine.shelf import open_shelf
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
+from webapp.services.store import the_shelf
 from webapp.services.tasks import add
-from webapp.services.wiring import wired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Job, RetentionTask, Run, Verification
 
@@ -118,7 +117,7 @@ def finish_deletion(archive_id: int, now: datetime) -> None:
         return
     path = archive.relative_path
     release()
-    open_shelf(str(wired().archive_directory)).remove(path)
+    the_shelf().remove(path)
     with writing() as session:
         archive = session.get_one(Archive, archive_id)
         archive.state, archive.deleted_at = ArchiveState.DELETED, now

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.errors import HoldfastError, StoreError
-from webapp.core.manifest import parse_manifest
+from webapp.core.manifest import Manifest
 from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
-from webapp.engine.shelf import Placed, Shelf, open_shelf
+from webapp.engine.shelf import Placed, Shelf
 from webapp.services.archives import adopt_archive
 from webapp.services.execution import cancelled_words, error_columns, retry_values
 from webapp.services.retention import add_retention, resume_deletions
+from webapp.services.store import the_shelf
 from webapp.services.tasks import cancelled_values, ring
-from webapp.services.wiring import wired
 from webapp.store.claims import release_target, settle_pending, take_expired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, TargetLock, Task, TaskLog, TaskStep
@@ -28,7 +28,6 @@ from webapp.store.models import Archive, Run, TargetLock, Task, TaskLog, TaskSte
 logger = logging.getLogger(__name__)
 
 GRACE = timedelta(seconds=5)
-ORPHAN_AGE = timedelta(minutes=10)
 
 
 def sweep(now: datetime) -> None:
@@ -39,15 +38,15 @@ def sweep(now: datetime) -> None:
     _settle_cancelled(now)
     _release_dead_locks()
     if shelf is not None:
-        _clear_workplaces(shelf, now)
-        _clear_orphans(shelf, now)
+        _clear_workplaces(shelf)
+        _clear_orphans(shelf)
         resume_deletions(now)
     release()
 
 
 def _shelf() -> Shelf | None:
     try:
-        return open_shelf(str(wired().archive_directory))
+        return the_shelf()
     except StoreError as error:
         logger.warning("the archive store is offline, so nothing is swept there: %s", error.message)
         return None
@@ -70,7 +69,7 @@ def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None)
         task = session.get(Task, task_id)
         if task is None:
             return
-        if isinstance(task, Run) and placed is not None and not placed.quarantined:
+        if isinstance(task, Run) and placed is not None and placed.manifest is not None and not placed.quarantined:
             rung = _adopt(session, task, placed, now)
         else:
             rung = _give_up(session, task, fence, now)
@@ -78,26 +77,35 @@ def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None)
 
 
 def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[int]:
-    manifest = parse_manifest(placed.manifest)
+    manifest = placed.manifest
+    assert manifest is not None
     status = TaskStatus.COMPLETED_WITH_WARNINGS if manifest.warnings else TaskStatus.COMPLETED
     values = {"status": status, "completed_at": now, "lease_until": None, "progress_percent": 100}
     values |= {"progress_message": "", "error_code": None, "error_message": "", "hint": ""}
     if manifest.warnings:
-        values |= {"warnings": list(manifest.warnings), "error_message": manifest.warnings[0]["message"]}
+        values |= {
+            "warnings": [dict(item) for item in manifest.warnings],
+            "error_message": manifest.warnings[0]["message"],
+        }
         values["error_code"] = ErrorCode(manifest.warnings[0]["code"])
     if not take_expired(session, run.id, placed.fence, before=now - GRACE, values=values):
         return []
     session.expire(run)
     adopt_archive(session, run, manifest, placed.relative_path, now=now)
     run.size_bytes = manifest.size_bytes
-    run.verification_status = VerificationStatus.PASSED if manifest.checks else VerificationStatus.NOT_RUN
+    run.verification_status = VerificationStatus.PASSED if is_proved(manifest) else VerificationStatus.NOT_RUN
     _close_steps(session, run.id, now, StepStatus.COMPLETED)
     _say(session, run.id, now, "good", "The worker ended before it could report; the finished archive was adopted.")
     release_target(session, run.id)
-    retention = add_retention(session, run, now=now) if manifest.checks else None
+    retention = add_retention(session, run, now=now) if is_proved(manifest) else None
     session.flush()
     logger.warning("adopted the archive of run %s", run.id)
     return [retention.id] if retention is not None else []
+
+
+def is_proved(manifest: Manifest) -> bool:
+    """Whether the archive was verified before its worker died; one that failed lies in quarantine and is not adopted."""
+    return manifest.verification is not None and bool(manifest.verification["checks"])
 
 
 def _give_up(session: Session, task: Task, fence: int, now: datetime) -> list[int]:
@@ -154,7 +162,7 @@ def _release_dead_locks() -> None:
     release()
 
 
-def _clear_workplaces(shelf: Shelf, now: datetime) -> None:
+def _clear_workplaces(shelf: Shelf) -> None:
     for run_id, fence in shelf.list_workplaces():
         task = db.session.get(Task, run_id, populate_existing=True)
         alive = task is not None and task.status is TaskStatus.RUNNING and task.fence == fence
@@ -164,14 +172,13 @@ def _clear_workplaces(shelf: Shelf, now: datetime) -> None:
             shelf.clear_workplace(run_id, fence)
 
 
-def _clear_orphans(shelf: Shelf, now: datetime) -> None:
+def _clear_orphans(shelf: Shelf) -> None:
     """Placed archives of an older fence whose run ended otherwise. Unknown runs are left alone: they may be adopted."""
     for placed in shelf.list_placed():
-        if now - placed.placed_at < ORPHAN_AGE:
-            continue
-        known = db.session.scalar(sa.select(Archive.id).where(Archive.relative_path == placed.relative_path))
         run = db.session.get(Run, placed.run_id, populate_existing=True)
         superseded = run is not None and (run.fence > placed.fence or run.status.is_final)
+        release()  # a run that was final is read before its archive, which was committed with it
+        known = db.session.scalar(sa.select(Archive.id).where(Archive.relative_path == placed.relative_path))
         release()
         if known is None and superseded:
             logger.warning("removing an archive that no run stands for: %s", placed.relative_path)

@@ -24,7 +24,7 @@ class DatabaseNotReady(HoldfastError):
 
 def attach_migrations(app: Flask) -> None:
     """Let the migrations find the app's database."""
-    flask_migrate.Migrate(app, db, directory=str(MIGRATIONS))  # type: ignore[no-untyped-call]
+    flask_migrate.Migrate(app, db, directory=str(MIGRATIONS))
 
 
 def found_revision() -> str:

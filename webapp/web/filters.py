@@ -18,11 +18,10 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from flask import Flask, current_app
-from flask_login import current_user
 
 from webapp.core import text
 from webapp.web import charts, htmx
-from webapp.web.access import request_time
+from webapp.web.access import current_settings, request_time, signed_in
 from webapp.web.icons import build_icon
 
 NOTHING = "–"
@@ -105,8 +104,11 @@ def when(value: datetime | None, zone: str = "") -> str:
 
 
 def day(value: datetime | None, zone: str = "") -> str:
-    """`Sun 22 Nov, 02:30`: short, for lists whose page says the zone."""
-    return NOTHING if value is None else _say(value, zone, "%a %-d %b, %H:%M")
+    """`Sun 22 Nov, 02:30`, with the year instead of the weekday when it is another one: short, for lists."""
+    if value is None:
+        return NOTHING
+    this_year = value.year == request_time().year
+    return _say(value, zone, "%a %-d %b, %H:%M" if this_year else "%-d %b %Y, %H:%M")
 
 
 def clock(value: datetime | None, zone: str = "") -> str:
@@ -133,7 +135,6 @@ def _zone(name: str) -> tzinfo:
 
 
 def reader_zone() -> str:
-    """The zone that the one who asks wants to read times in; "" when none is known."""
-    person: Any = current_user
-    own = getattr(person, "time_zone", "") if person else ""
-    return str(own or current_app.config.get("TIME_ZONE", ""))
+    """The zone in which the one who asks reads times: their own choice, else the house's."""
+    person = signed_in()
+    return (person.time_zone if person else "") or current_settings().time_zone

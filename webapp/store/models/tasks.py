@@ -202,4 +202,6 @@ class RetentionTask(Task):
     database_name: Mapped[str] = mapped_column(sa.String(63))
     plan: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
 
+    job: Mapped[Job | None] = relationship()
+
     __mapper_args__: dict[str, Any] = {"polymorphic_identity": TaskType.RETENTION}

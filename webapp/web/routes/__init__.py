@@ -6,13 +6,24 @@ from flask import Blueprint
 
 from webapp.web.routes import (
     account,
+    activity,
+    api,
+    archives,
     audit,
     auth,
+    dashboard,
     health,
+    instance_actions,
+    instances,
+    jobs,
     preferences,
+    runs,
+    search,
     settings,
     setup,
+    tasks,
     users,
+    welcome,
 )
 
 BLUEPRINTS: tuple[Blueprint, ...] = (
@@ -24,4 +35,15 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     audit.bp,
     settings.bp,
     health.bp,
+    dashboard.bp,
+    activity.bp,
+    welcome.bp,
+    instances.bp,
+    instance_actions.bp,
+    jobs.bp,
+    runs.bp,
+    tasks.bp,
+    archives.bp,
+    search.bp,
+    api.bp,
 )
