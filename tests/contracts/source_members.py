@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from tests.support.odoo_database import build_odoo_database
 from tests.support.odoo_like import OdooLike
 from tests.support.odoo_runs import PASSWORD, backup_plan, source_for
+from tests.support.postgres import running_server
 from webapp.core.plans import BackupPlan
 from webapp.engine.sources.base import Source
+from webapp.engine.sources.postgres import PostgresSource
 
 
 @dataclass(frozen=True)
@@ -45,4 +50,24 @@ def odoo_http() -> Iterator[Member]:
         )
 
 
-MEMBERS: dict[str, Callable[[], AbstractContextManager[Member]]] = {"odoo_http": odoo_http}
+@contextmanager
+def postgres() -> Iterator[Member]:
+    """Odoo over PostgreSQL, with a local filestore."""
+    with running_server() as server, tempfile.TemporaryDirectory() as directory:
+        root = Path(directory)
+        build_odoo_database(server, "prod", root, rows=40, files=6)
+        plan = server.plan(root)
+
+        def backup(**changes: Any) -> BackupPlan:
+            return replace(backup_plan(OdooLike(), **changes), source=plan)
+
+        yield Member(
+            source=PostgresSource(plan),
+            unreachable=PostgresSource(replace(plan, port=1)),
+            plan=backup,
+            secret=plan.password.reveal(),
+            state=lambda: (server.counts("prod"), sorted(path.name for path in root.rglob("*"))),
+        )
+
+
+MEMBERS: dict[str, Callable[[], AbstractContextManager[Member]]] = {"odoo_http": odoo_http, "postgres": postgres}

@@ -74,7 +74,7 @@ def test_a_probe_passes_and_changes_nothing(member: Member) -> None:
     assert member.secret not in str([check.as_json() for check in checks])
 
 
-def test_a_probe_of_an_unreachable_server_fails_one_check_and_skips_the_rest(member: Member) -> None:
+def test_a_probe_of_an_unreachable_server_fails_one_check_and_what_needs_it_is_skipped(member: Member) -> None:
     checks = member.unreachable.probe("prod", SilentReporter())
 
     failed = [check for check in checks if check.state is CheckState.FAILED]
@@ -82,7 +82,7 @@ def test_a_probe_of_an_unreachable_server_fails_one_check_and_skips_the_rest(mem
     assert failed[0].hint
     assert failed[0].code
     later = checks[checks.index(failed[0]) + 1 :]
-    assert {check.state for check in later} <= {CheckState.SKIPPED}
+    assert CheckState.SKIPPED in {check.state for check in later}
 
 
 def test_a_probe_says_that_the_database_is_missing(member: Member) -> None:
