@@ -36,6 +36,8 @@ def set_up(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    for chatty in ("alembic.runtime.migration", "rq.worker"):
+        logging.getLogger(chatty).setLevel(max(root.level, logging.WARNING))
 
 
 @contextmanager

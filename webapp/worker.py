@@ -23,6 +23,7 @@ from webapp.queue.layout import ALL_QUEUES
 from webapp.queue.schedule import TaskScheduler, keep_moving
 from webapp.queue.workers import TaskWorker
 from webapp.services import health, schedule, sweeper
+from webapp.services.store import set_up_store
 from webapp.settings import Settings
 from webapp.store.db import db, forget_connections_after_fork, release
 from webapp.store.migrate import attach_migrations, check_migrated
@@ -160,6 +161,7 @@ def _prepare(settings: Settings) -> Flask:
     attach_migrations(app)
     with app.app_context():
         check_migrated()
+        set_up_store()
         release()
         db.engine.dispose()
     return app
