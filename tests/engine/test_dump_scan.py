@@ -166,8 +166,8 @@ def test_old_servers_without_standard_strings_are_understood() -> None:
 
 def test_a_row_of_any_length_takes_little_memory() -> None:
     row = b"1\t" + b"x" * 1024
-    scanner = DumpScanner({"public.t": Pick(("id", "name"), lambda rows: seen.extend(rows))})
     seen: list[Row] = []
+    scanner = DumpScanner({"public.t": Pick(("id", "name"), seen.extend)})
     piece = b"y" * (1 << 20)
     tracemalloc.start()
     scanner.feed(b"COPY public.t (id, big, name) FROM stdin;\n" + row)
