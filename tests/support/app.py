@@ -58,6 +58,7 @@ class RecordingQueue:
     pushed: list[dict[str, Any]] = field(default_factory=list)
     later: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
+    workers: int = 1
 
     def push(self, **entry: Any) -> None:
         self._ask()
@@ -79,11 +80,12 @@ class RecordingQueue:
         self.later = [entry for entry in self.later if entry["queue_task_id"] != queue_task_id]
 
     def look(self, now: datetime) -> QueueReport:
-        """What the monitor would see: one living worker."""
+        """What the monitor would see: ``workers`` living ones."""
         if self.down:
             return QueueReport(reachable=False, error="Redis cannot be reached.", hint="Start Redis.")
-        worker = WorkerSeen("worker-1", ("default", "backups"), "idle", now, alive=True)
-        return QueueReport(reachable=True, queues=(QueueSeen("default", 0, 0, None),), workers=(worker,))
+        names = [f"worker-{number}" for number in range(1, self.workers + 1)]
+        workers = tuple(WorkerSeen(name, ("default", "backups"), "idle", now, alive=True) for name in names)
+        return QueueReport(reachable=True, queues=(QueueSeen("default", 0, 0, None),), workers=workers)
 
     def _ask(self) -> None:
         if self.down:
@@ -184,7 +186,7 @@ class Browser(FlaskClient):
         """The token that this session's pages carry."""
         token = self.session_token()
         with self.application.app_context():
-            if token:
+            if token and sessions.find_session(token, now=datetime.now(UTC), counts=False):
                 raw = cookies.derive("csrf", token)
             else:
                 with self.session_transaction() as page_cookie:

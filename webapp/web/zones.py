@@ -15,7 +15,7 @@ def zone_names() -> tuple[str, ...]:
     return ("UTC", *sorted(names))
 
 
-def zone_choices(*, with_default: bool = False) -> list[tuple[str, str]]:
-    """Choices for a select field; ``with_default`` puts "as the installation" first."""
-    found = [(name, name.replace("_", " ")) for name in zone_names()]
-    return [("", "As the installation"), *found] if with_default else found
+def zone_choices(*, with_default: bool = False) -> dict[str, str]:
+    """Choices for a select field, value → words; ``with_default`` puts "as the installation" first."""
+    found = {name: name.replace("_", " ") for name in zone_names()}
+    return {"": "As the installation"} | found if with_default else found

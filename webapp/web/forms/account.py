@@ -8,7 +8,7 @@ from wtforms.validators import DataRequired, EqualTo, Length
 from webapp.core.passwords import LONGEST, SHORTEST
 from webapp.web.forms.base import Form
 
-THEME_CHOICES = [("auto", "As the system"), ("light", "Light"), ("dark", "Dark")]
+THEME_CHOICES = {"auto": "As the system", "light": "Light", "dark": "Dark"}
 _NEW = {"autocomplete": "new-password"}
 
 

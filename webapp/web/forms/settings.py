@@ -9,15 +9,15 @@ from webapp.core.status import RetentionMode, VerificationLevel
 from webapp.services.settings import LONGEST_SPREAD_SECONDS, MIB, AppSettings
 from webapp.web.forms.base import Form
 
-RETENTION_CHOICES = [
-    (RetentionMode.KEEP_LAST_N.value, "Keep the newest archives, this many"),
-    (RetentionMode.OLDER_THAN_DAYS.value, "Delete archives older than this many days"),
-]
-VERIFICATION_CHOICES = [
-    (VerificationLevel.COMPLETE.value, "Complete: nothing is missing inside"),
-    (VerificationLevel.INTACT.value, "Intact: every byte as it was written"),
-    (VerificationLevel.NONE.value, "None"),
-]
+RETENTION_CHOICES = {
+    RetentionMode.KEEP_LAST_N.value: "Keep the newest archives, this many",
+    RetentionMode.OLDER_THAN_DAYS.value: "Delete archives older than this many days",
+}
+VERIFICATION_CHOICES = {
+    VerificationLevel.COMPLETE.value: "Complete: nothing is missing inside",
+    VerificationLevel.INTACT.value: "Intact: every byte as it was written",
+    VerificationLevel.NONE.value: "None",
+}
 _NUMBER = InputRequired("Enter a number.")
 
 
@@ -41,7 +41,7 @@ class SettingsForm(Form):
     )
 
     @classmethod
-    def of(cls, now_set: AppSettings, zones: list[tuple[str, str]]) -> SettingsForm:
+    def of(cls, now_set: AppSettings, zones: dict[str, str]) -> SettingsForm:
         """The form filled with what is set, or with what was posted."""
         form = cls(
             data={

@@ -9,11 +9,11 @@ from webapp.core.passwords import LONGEST, SHORTEST
 from webapp.core.status import Role
 from webapp.web.forms.base import Form
 
-ROLE_CHOICES = [
-    (Role.VIEWER.value, "Viewer: sees everything, changes nothing"),
-    (Role.OPERATOR.value, "Operator: starts and cancels backups, downloads archives"),
-    (Role.ADMIN.value, "Admin: instances, jobs, users and settings too"),
-]
+ROLE_CHOICES = {
+    Role.VIEWER.value: "Viewer: sees everything, changes nothing",
+    Role.OPERATOR.value: "Operator: starts and cancels backups, downloads archives",
+    Role.ADMIN.value: "Admin: instances, jobs, users and settings too",
+}
 _NEW = {"autocomplete": "new-password"}
 _RULE = f"{SHORTEST} to {LONGEST} characters of any kind."
 
