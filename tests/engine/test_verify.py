@@ -8,6 +8,7 @@ import os
 import random
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -278,7 +279,7 @@ def test_odd_names_must_be_there_too(tmp_path: Path) -> None:
 def test_a_database_of_no_odoo_needs_one_table(tmp_path: Path) -> None:
     table = b"CREATE TABLE public.t (a int);\n" + copy_block("public.t", ["a"], [["1"]])
     trailer = b"--\n-- PostgreSQL database dump complete\n--\n"
-    plain = {"is_odoo": False, "has_filestore": False}
+    plain: dict[str, Any] = {"is_odoo": False, "has_filestore": False}
 
     assert _verify(tmp_path, python_zip({"dump.sql": table + trailer}), table_rows={"public.t": 1}, **plain).passed
     assert _verify(tmp_path, python_zip({"dump.sql": trailer}), table_rows={}, **plain).passed
