@@ -91,7 +91,7 @@ def create_job(context: Context, arguments: Namespace) -> Answer:
     """Add one from a JSON object."""
     found = read_fields(arguments.file, DRAFT_FIELDS)
     draft = JobDraft(**{name: _draft_value(name, value) for name, value in found.items()})
-    job = jobs.create_job(arguments.instance, draft, actor=context.actor, now=context.now())
+    job = jobs.get_job(jobs.create_job(arguments.instance, draft, actor=context.actor, now=context.now()).id)
     return Answer(job_shape(job), f"Added job {job.id}: {job.name}.")
 
 
@@ -108,13 +108,15 @@ def run_job(context: Context, arguments: Namespace) -> Answer:
 
 def pause_job(context: Context, arguments: Namespace) -> Answer:
     """Switch it off."""
-    job = jobs.set_enabled(arguments.id, False, actor=context.actor, now=context.now())
+    jobs.set_enabled(arguments.id, False, actor=context.actor, now=context.now())
+    job = jobs.get_job(arguments.id)
     return Answer(job_shape(job), f"{job.name} is switched off.")
 
 
 def resume_job(context: Context, arguments: Namespace) -> Answer:
     """Switch it on."""
-    job = jobs.set_enabled(arguments.id, True, actor=context.actor, now=context.now())
+    jobs.set_enabled(arguments.id, True, actor=context.actor, now=context.now())
+    job = jobs.get_job(arguments.id)
     return Answer(job_shape(job), f"{job.name} is switched on; next at {moment(job.next_slot_at)}.")
 
 
