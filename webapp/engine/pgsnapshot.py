@@ -17,7 +17,7 @@ from webapp.engine.report import Reporter
 GUARD_SECONDS = 30
 _FETCHED_AT_ONCE = 5000
 
-_IS_ODOO = """
+IS_ODOO = """
 SELECT to_regclass('public.ir_module_module') IS NOT NULL AND EXISTS (SELECT FROM pg_attribute
     WHERE attrelid = to_regclass('public.ir_attachment') AND attname = 'store_fname' AND NOT attisdropped)
 """
@@ -100,7 +100,7 @@ def open_snapshot(access: Access, database: str, *, guard: bool, reporter: Repor
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         row = connection.execute("SELECT pg_export_snapshot(), clock_timestamp()").fetchone()
         assert row is not None
-        odoo = connection.execute(_IS_ODOO).fetchone()
+        odoo = connection.execute(IS_ODOO).fetchone()
         yield Snapshot(
             connection,
             access,

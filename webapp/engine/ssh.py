@@ -80,6 +80,7 @@ def run_remote(
     reporter: Reporter,
     timeout_seconds: float = 60,
     input: bytes | None = None,
+    max_output: int = 1024 * 1024,
 ) -> Finished:
     """Run a short command on the host, each word quoted; any exit code of the command is an answer.
 
@@ -93,6 +94,7 @@ def run_remote(
                 timeout_seconds=timeout_seconds,
                 input=input,
                 reporter=reporter,
+                max_output=max_output,
             )
         except ProcessFailed as error:
             raise _explained(plan, error.stderr_tail, error) from error

@@ -19,6 +19,7 @@ from webapp.engine.report import Reporter
 
 MEMBER_PREFIX = "filestore/"
 KEPT_NAMES = 1000
+SAMPLE_BYTES = 16 * 1024 * 1024
 # Two hex digits since Odoo 8, three before; files written then keep their names.
 _STORED_NAME = re.compile(r"[0-9a-f]{2,3}/[0-9a-f]{40}")
 _FOLDER = re.compile(r"[0-9a-f]{2,3}")
@@ -119,6 +120,9 @@ class Filestore(Protocol):
     def copy(self, names: Iterator[str], writer: ZipWriter, tally: Tally, reporter: Reporter) -> None:
         """Pack every named file, in order; what is missing is told to the tally, not raised."""
 
+    def read(self, name: str, reporter: Reporter) -> bytes | None:
+        """The content of one small file (at most 16 MiB of it), or None when it cannot be read."""
+
     def free_bytes(self, reporter: Reporter) -> int | None:
         """Free space where the files lie, or None."""
 
@@ -144,6 +148,15 @@ class LocalFilestore:
         directory = self.locate(reporter)
         for name in names:
             writer.add_path(MEMBER_PREFIX + name, f"{directory}/{name}", sha1=sha1_of(name))
+
+    def read(self, name: str, reporter: Reporter) -> bytes | None:
+        """See Filestore."""
+        try:
+            descriptor = os.open(f"{self.locate(reporter)}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:
+            return None
+        with open(descriptor, "rb") as file:
+            return file.read(SAMPLE_BYTES)
 
     def free_bytes(self, reporter: Reporter) -> int | None:
         """See Filestore."""

@@ -16,7 +16,14 @@ from webapp.core.text import tail_lines
 from webapp.engine.archive.zip_writer import MemberResult, MemberState, ZipWriter
 from webapp.engine.process import STDERR_TAIL_BYTES, ProcessFailed
 from webapp.engine.report import Reporter
-from webapp.engine.sources.filestore import MEMBER_PREFIX, Tally, candidates, sha1_of, unreadable_directory
+from webapp.engine.sources.filestore import (
+    MEMBER_PREFIX,
+    SAMPLE_BYTES,
+    Tally,
+    candidates,
+    sha1_of,
+    unreadable_directory,
+)
 from webapp.engine.sources.tar_stream import TarMember, read_members
 from webapp.engine.ssh import run_remote, stream_remote
 
@@ -89,6 +96,12 @@ class SshFilestore:
             _judge(failed, tally, whole=whole)
         for name in wanted.rest():
             tally.lose(name)
+
+    def read(self, name: str, reporter: Reporter) -> bytes | None:
+        """See Filestore."""
+        words = ["head", "-c", str(SAMPLE_BYTES), "--", f"{self.locate(reporter)}/{name}"]
+        finished = run_remote(self.ssh, words, reporter=reporter, max_output=SAMPLE_BYTES)
+        return finished.stdout if finished.returncode == 0 else None
 
     def free_bytes(self, reporter: Reporter) -> int | None:
         """See Filestore."""
