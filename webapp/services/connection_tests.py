@@ -24,7 +24,7 @@ from webapp.store.db import db, release, writing
 from webapp.store.models import ConnectionTest, Instance
 
 TIME_LIMIT_SECONDS = 120
-VERSION_CHECKS = {"odoo_version": "odoo_version", "postgresql_version": "postgresql_version"}
+VERSION_CHECKS = {"odoo": "odoo_version", "odoo_version": "odoo_version", "postgresql_version": "postgresql_version"}
 
 
 def request_connection_test(instance_id: int, *, actor: Actor, now: datetime) -> ConnectionTest:
@@ -86,8 +86,7 @@ def _test(task_id: int, reporter: TaskReporter) -> Outcome:
     instance = task.instance
     if instance is None or instance.deleted_at is not None:
         raise InvalidInput("The instance of this test was deleted.")
-    instance_id = instance.id
-    database = instance.databases[0] if instance.databases else None
+    instance_id, wanted = instance.id, list(instance.databases)
     needs_host_key = (
         instance.pg_through_ssh or instance.filestore_kind is FilestoreKind.SSH
     ) and not instance.ssh_host_key
@@ -97,9 +96,10 @@ def _test(task_id: int, reporter: TaskReporter) -> Outcome:
         checks = [_host_key_missing()]
     else:
         reporter.step("probe", "Ask every question")
-        checks = source.probe(database, reporter)
-    _log(checks, reporter)
+        checks = source.probe(wanted[0] if wanted else None, reporter)
     names = _discover(source, checks, reporter)
+    checks = [*checks, *_missing(wanted, names)]
+    _log(checks, reporter)
     outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": names})
     outcome.error = _first_failure(checks)
     outcome.store = lambda session: _store_versions(session, instance_id, checks)
@@ -118,6 +118,24 @@ def _discover(source: Source, checks: list[Check], reporter: TaskReporter) -> li
         return []
     reporter.log(f"{len(names)} found: {', '.join(names[:50])}" if names else "None found.")
     return names
+
+
+def _missing(wanted: list[str], found: list[str]) -> list[Check]:
+    """A failure for further databases that the instance names and the server does not have."""
+    missing = [name for name in wanted[1:] if name not in found]
+    if not found or not missing:
+        return []
+    return [
+        Check(
+            key="databases",
+            title="Selected databases",
+            state=CheckState.FAILED,
+            detail=f"Not found: {', '.join(missing[:10])}.",
+            value=f"{len(missing)} of {len(wanted)}",
+            hint="Correct the names in the instance, or let its user see them.",
+            code=ErrorCode.DATABASE_NOT_FOUND,
+        )
+    ]
 
 
 def _log(checks: list[Check], reporter: TaskReporter) -> None:
@@ -151,8 +169,8 @@ def _host_key_missing() -> Check:
 
 def _store_versions(session: Session, instance_id: int, checks: list[Check]) -> None:
     """Keep the versions that the checks found. The form's version does not move: nobody edited anything."""
-    found = {column: check.value[:32] for check in checks for key, column in VERSION_CHECKS.items() if check.key == key}
-    values = {column: value for column, value in found.items() if value}
+    passed = [check for check in checks if check.state is CheckState.PASSED and check.key in VERSION_CHECKS]
+    values = {VERSION_CHECKS[check.key]: check.value[:32] for check in passed if check.value}
     if values:
         session.execute(sa.update(Instance).where(Instance.id == instance_id).values(**values))
 
