@@ -17,24 +17,22 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.proof.chaos import run_chaos
-from tests.proof.invariants import check_server, recover_and_check
+from tests.proof.invariants import Execute, check_server, execute_run, recover_and_check
 from tests.proof.naive import execute_run_naively
 from tests.proof.stage import Stage, app_in, built_stage, exit_code, in_child
 from tests.support.app import service_context
-from webapp.tasks.runs import execute_run
+from webapp.tasks.clock import utc_now
 
 CALLS = (
     "openat,write,pwrite64,fsync,fdatasync,rename,renameat,renameat2,link,unlink,unlinkat,mkdir,rmdir,ftruncate,"
     "close,connect,sendto,exit_group"
 )
 RUN_ID = 1
-Execute = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +59,7 @@ def worker(place: Path, execute: Execute, ready: int, go: int) -> None:
     with service_context(app):
         os.write(ready, b"r")
         os.read(go, 1)
-        execute(RUN_ID)
+        execute(RUN_ID, utc_now)
 
 
 def start_traced(place: Path, execute: Execute, options: list[str]) -> tuple[int, subprocess.Popen[bytes]]:

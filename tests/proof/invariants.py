@@ -14,28 +14,44 @@ import sqlalchemy as sa
 from tests.proof.stage import Stage
 from webapp.core.status import ArchiveState, TaskStatus, TaskType
 from webapp.engine.shelf import open_shelf
-from webapp.services import sweeper
+from webapp.services import backups, sweeper
 from webapp.services.wiring import wired
 from webapp.store.db import db, release
 from webapp.store.models import Archive, Run, Slot, TargetLock, Task
-from webapp.tasks.runs import execute_run
+
+Clock = Callable[[], datetime]
+Execute = Callable[[int, Clock], None]
 
 SUCCESS = (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_WARNINGS)
 PASSES = 4
 
 
-def recover_and_check(execute: Callable[[int], None] = execute_run) -> list[str]:
-    """Sweep as if the lease had run out, run again what became pending, then list every broken invariant."""
-    for _ in range(PASSES):
-        sweeper.sweep(datetime.now(UTC) + timedelta(seconds=wired().lease_seconds + 10))
+def execute_run(run_id: int, clock: Clock) -> None:
+    """What a worker does with a run."""
+    backups.execute_run(run_id, clock=clock)
+
+
+def recover_and_check(execute: Execute = execute_run) -> list[str]:
+    """Sweep as if the lease had run out, run again what became pending, then list every broken invariant.
+
+    Each pass is later than the one before, as passes are.
+    """
+    lease = timedelta(seconds=wired().lease_seconds + 10)
+    for number in range(1, PASSES + 1):
+        clock = _clock_ahead(number * lease)
+        sweeper.sweep(clock())
         pending = db.session.scalars(
             sa.select(Task.id).where(Task.status == TaskStatus.PENDING, Task.type == TaskType.BACKUP)
         ).all()
         release()
         for run_id in pending:
-            execute(run_id)
+            execute(run_id, clock)
     db.session.commit()
     return [*check_runs(), *check_archives(), *check_leftovers()]
+
+
+def _clock_ahead(by: timedelta) -> Clock:
+    return lambda: datetime.now(UTC) + by
 
 
 def check_runs() -> list[str]:

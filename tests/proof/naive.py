@@ -5,8 +5,7 @@ It says «completed» before the archive is there, writes in place, and cleans u
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
+from tests.proof.invariants import Clock
 from webapp.core.status import ArchiveState, TaskStatus, VerificationStatus
 from webapp.engine.archive.digest import DigestingFile
 from webapp.engine.report import SilentReporter
@@ -20,18 +19,18 @@ from webapp.store.models import Archive
 SHA_OF_NOTHING = "0" * 64
 
 
-def execute_run_naively(run_id: int) -> None:
+def execute_run_naively(run_id: int, clock: Clock) -> None:
     """Row first, bytes later, at the final name."""
     run = get_run(run_id)
     if run.status is not TaskStatus.PENDING:
         return
-    plan = backup_plan(run, datetime.now(UTC))
+    plan = backup_plan(run, clock())
     relative = f"naive/{run_id}.zip"
     path = wired().archive_directory / relative
     path.parent.mkdir(exist_ok=True)
     with writing() as session:
         run = get_run(run_id)
-        run.status, run.completed_at = TaskStatus.COMPLETED, datetime.now(UTC)
+        run.status, run.completed_at = TaskStatus.COMPLETED, clock()
         session.add(
             Archive(
                 run_id=run_id,
@@ -43,8 +42,8 @@ def execute_run_naively(run_id: int) -> None:
                 relative_path=relative,
                 size_bytes=0,
                 sha256=SHA_OF_NOTHING,
-                taken_at=datetime.now(UTC),
-                created_at=datetime.now(UTC),
+                taken_at=clock(),
+                created_at=clock(),
                 state=ArchiveState.STORED,
                 verification_status=VerificationStatus.NOT_RUN,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -131,6 +132,8 @@ def in_child(work: Callable[[], None]) -> int:
     try:
         work()
         code = 0
+    except BaseException:  # the child's last words; it must not return into the parent's code
+        traceback.print_exc()
     finally:
         os._exit(code)
 

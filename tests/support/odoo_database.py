@@ -34,6 +34,8 @@ CREATE TABLE res_partner (id serial PRIMARY KEY, name varchar, email varchar, st
     create_date timestamp DEFAULT '2026-01-01 08:00:00', CONSTRAINT res_partner_name_check CHECK (name <> ''));
 CREATE TABLE res_users (id serial PRIMARY KEY, login varchar NOT NULL UNIQUE, password varchar, active boolean DEFAULT true,
     partner_id integer NOT NULL REFERENCES res_partner ON DELETE RESTRICT);
+CREATE TABLE res_company (id serial PRIMARY KEY, name varchar NOT NULL UNIQUE,
+    partner_id integer NOT NULL REFERENCES res_partner ON DELETE RESTRICT);
 CREATE TABLE mail_message (id serial PRIMARY KEY, subject varchar, body text, date timestamp, model varchar, res_id integer,
     message_type varchar NOT NULL, author_id integer REFERENCES res_partner ON DELETE SET NULL, message_id varchar);
 CREATE TABLE ir_attachment (id serial PRIMARY KEY, res_id integer, company_id integer, file_size integer, create_uid integer,
@@ -170,6 +172,7 @@ def _fill_people(
             )
     for number, login in enumerate(("alice", "bob", "charlie"), 1):
         connection.execute("INSERT INTO res_users (login, partner_id) VALUES (%s, %s)", (login, number))
+    connection.execute("INSERT INTO res_company (name, partner_id) VALUES ('My Company', 1)")
 
 
 def _fill_messages(
