@@ -126,7 +126,7 @@ def test_a_stream_gives_every_byte() -> None:
     ],
 )
 def test_a_bad_end_is_raised_after_the_last_byte(code: str, ending: Ending, message: str) -> None:
-    got = []
+    got: list[bytes] = []
 
     with (
         pytest.raises(ProcessFailed, match=message) as caught,

@@ -90,16 +90,18 @@ class PostgresServer:
         ).stdout
         return int(out.split()[2].split(".")[0])
 
-    def plan(self, filestore: Path | str | None = None, **changes: Any) -> PostgresPlan:
+    def plan(self, filestore: FilestorePlan | Path | str | None = None, **changes: Any) -> PostgresPlan:
         """A source plan that reaches this server as superuser."""
-        kind = FilestoreKind.LOCAL if filestore else FilestoreKind.NONE
+        if not isinstance(filestore, FilestorePlan):
+            kind = FilestoreKind.LOCAL if filestore else FilestoreKind.NONE
+            filestore = FilestorePlan(kind, str(filestore or ""))
         plan = PostgresPlan(
             host="127.0.0.1",
             port=self.port,
             user=SUPERUSER,
             password=Secret(PASSWORD),
             sslmode="prefer",
-            filestore=FilestorePlan(kind, str(filestore or "")),
+            filestore=filestore,
             lock_wait_seconds=2,
         )
         return replace(plan, **changes)

@@ -1,0 +1,48 @@
+"""Servers that the engine's tests share: started once, when the first test asks, and always stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.odoo_database import OdooDatabase, build_odoo_database
+from tests.support.postgres import PostgresServer, running_server
+from tests.support.sshd import SshServer, running_sshd
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL server of our own."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def second_server() -> Iterator[PostgresServer]:
+    """Another one, to load dumps into."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def prod(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> OdooDatabase:
+    """An Odoo-shaped database ``prod`` on ``postgres_server``, to be read only."""
+    return build_odoo_database(postgres_server, "prod", tmp_path_factory.mktemp("filestores"))
+
+
+@pytest.fixture(scope="session")
+def ssh_server() -> Iterator[SshServer]:
+    """An sshd of our own."""
+    with running_sshd() as server:
+        yield server
+
+
+@pytest.fixture
+def scratch(tmp_path: Path) -> Path:
+    """A directory that the servers' user can read."""
+    for directory in (tmp_path, *list(tmp_path.parents)[:3]):
+        if directory != Path("/tmp"):
+            directory.chmod(0o755)
+    return tmp_path
