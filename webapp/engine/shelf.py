@@ -23,7 +23,7 @@ from typing import Any
 
 from webapp.core.errors import ArchiveError, NotFound, StoreError
 from webapp.core.manifest import FILE_NAME, Manifest, parse_manifest
-from webapp.core.naming import parse_archive_directory_name
+from webapp.core.naming import ParsedName, parse_archive_directory_name
 from webapp.core.plans import BackupPlan
 from webapp.core.status import ErrorCode
 from webapp.engine.disk import disk_error, free_bytes
@@ -195,6 +195,17 @@ class Shelf:
                     placed = self._placed(f"{folder}/{name}", name, quarantined)
                     if placed is not None:
                         yield placed
+
+    def list_directories(self) -> Iterator[tuple[str, ParsedName]]:
+        """Every archive directory's relative path and what its name says; no side-car is read, so this is cheap."""
+        for base in ("", QUARANTINE):
+            for instance in self._names(base):
+                if not _INSTANCE.fullmatch(instance) or (not base and instance == QUARANTINE):
+                    continue
+                folder = f"{base}/{instance}" if base else instance
+                for name in self._names(folder):
+                    if (parsed := parse_archive_directory_name(name)) is not None:
+                        yield f"{folder}/{name}", parsed
 
     def find_placed(self, run_id: int, fence: int) -> Placed | None:
         """The archive of exactly that run and fence, or None; its content is not read."""

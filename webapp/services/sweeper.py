@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from webapp.core.errors import HoldfastError, StoreError
 from webapp.core.manifest import Manifest
+from webapp.core.reports import Check, CheckState
 from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
 from webapp.engine.shelf import Placed, Shelf
 from webapp.services.archives import adopt_archive
@@ -79,15 +80,13 @@ def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None)
 def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[int]:
     manifest = placed.manifest
     assert manifest is not None
-    status = TaskStatus.COMPLETED_WITH_WARNINGS if manifest.warnings else TaskStatus.COMPLETED
+    warnings = _warnings_in(manifest)
+    status = TaskStatus.COMPLETED_WITH_WARNINGS if warnings else TaskStatus.COMPLETED
     values = {"status": status, "completed_at": now, "lease_until": None, "progress_percent": 100}
     values |= {"progress_message": "", "error_code": None, "error_message": "", "hint": ""}
-    if manifest.warnings:
-        values |= {
-            "warnings": [dict(item) for item in manifest.warnings],
-            "error_message": manifest.warnings[0]["message"],
-        }
-        values["error_code"] = ErrorCode(manifest.warnings[0]["code"])
+    if warnings:
+        values |= {"warnings": warnings, "error_message": warnings[0]["message"]}
+        values["error_code"] = ErrorCode(warnings[0]["code"])
     if not take_expired(session, run.id, placed.fence, before=now - GRACE, values=values):
         return []
     session.expire(run)
@@ -101,6 +100,18 @@ def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[in
     session.flush()
     logger.warning("adopted the archive of run %s", run.id)
     return [retention.id] if retention is not None else []
+
+
+def _warnings_in(manifest: Manifest) -> list[dict[str, str]]:
+    """What the run would have warned of: the source's warnings, and those of the verification."""
+    found = [dict(item) for item in manifest.warnings]
+    for item in (manifest.verification or {}).get("checks", ()):
+        check = Check.from_json(item)
+        if check.state is CheckState.WARNING:
+            found.append(
+                {"code": (check.code or ErrorCode.INCOMPLETE).value, "message": f"{check.title}: {check.detail}"}
+            )
+    return found
 
 
 def is_proved(manifest: Manifest) -> bool:
@@ -174,15 +185,23 @@ def _clear_workplaces(shelf: Shelf) -> None:
 
 def _clear_orphans(shelf: Shelf) -> None:
     """Placed archives of an older fence whose run ended otherwise. Unknown runs are left alone: they may be adopted."""
-    for placed in shelf.list_placed():
-        run = db.session.get(Run, placed.run_id, populate_existing=True)
-        superseded = run is not None and (run.fence > placed.fence or run.status.is_final)
+    known = _known_directories()
+    for directory, name in shelf.list_directories():
+        if directory in known:
+            continue
+        run = db.session.get(Run, name.run_id, populate_existing=True)
+        superseded = run is not None and (run.fence > name.fence or run.status.is_final)
         release()  # a run that was final is read before its archive, which was committed with it
-        known = db.session.scalar(sa.select(Archive.id).where(Archive.relative_path == placed.relative_path))
-        release()
-        if known is None and superseded:
-            logger.warning("removing an archive that no run stands for: %s", placed.relative_path)
-            shelf.remove(placed.relative_path)
+        if superseded and directory not in _known_directories():
+            logger.warning("removing an archive that no run stands for: %s", directory)
+            shelf.remove(directory)
+
+
+def _known_directories() -> set[str]:
+    paths = db.session.scalars(sa.select(Archive.relative_path).where(Archive.state != ArchiveState.DELETED))
+    found = {path.rpartition("/")[0] for path in paths}
+    release()
+    return found
 
 
 def mark_missing(now: datetime, limit: int = 200) -> int:
