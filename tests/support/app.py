@@ -33,6 +33,7 @@ from webapp.app import create_app
 from webapp.core.actors import Actor
 from webapp.core.errors import QueueDown
 from webapp.core.status import Role
+from webapp.engine.shelf import open_shelf
 from webapp.queue.monitor import QueueReport, QueueSeen, WorkerSeen
 from webapp.services import passwords, sessions, users
 from webapp.services.sessions import Visitor
@@ -131,7 +132,7 @@ def make_settings(directory: Path, **changes: Any) -> Settings:
 def make_wiring(directory: Path, queue: RecordingQueue) -> Wiring:
     """Wiring with its own directories and the recording queue."""
     archives = directory / "archives"
-    archives.mkdir(parents=True, exist_ok=True)
+    open_shelf(str(archives), create=True)
     return Wiring(
         data_directory=directory,
         archive_directory=archives,

@@ -10,6 +10,7 @@ from flask import Flask
 from tests.support.app import Browser, RecordingQueue
 from webapp.core.reports import CheckState
 from webapp.services import health
+from webapp.services.wiring import Wiring
 from webapp.store.db import db
 
 
@@ -74,6 +75,13 @@ def test_a_database_that_is_not_migrated_is_not_ready(service: Flask, now: datet
     problems = {check.key for check in health.check(now).problems}
 
     assert "migrations" in problems
+
+
+def test_an_archive_disk_that_is_not_mounted_is_said_plainly(service: Flask, now: datetime, wiring: Wiring) -> None:
+    health.record_beat("scheduler", "one", started_at=now, now=now)
+    (wiring.archive_directory / ".holdfast-store").unlink()
+
+    assert "is not the store" in health.check(now).line
 
 
 def test_a_process_that_ended_leaves_no_beat(service: Flask, now: datetime) -> None:

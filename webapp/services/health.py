@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.core.reports import Check, CheckState
+from webapp.engine.shelf import SENTINEL
 from webapp.services.settings import get_settings
 from webapp.services.wiring import wired
 from webapp.store.db import db, writing
@@ -165,8 +166,11 @@ def _check_scheduler(now: datetime) -> Check:
 
 
 def _check_disk(directory: Path, reserve_bytes: int) -> Check:
+    if not (directory / SENTINEL).exists():
+        detail = f"The archive directory {directory} is not the store: its marker {SENTINEL} is missing."
+        return _failed("disk", "Archive disk", detail, "Mount its disk, or check HOLDFAST_ARCHIVE_DIR.")
     try:
-        free = _ask_disk(directory)
+        free = shutil.disk_usage(directory).free
     except OSError as error:
         detail = f"The archive directory {directory} cannot be read: {error.strerror}."
         return _failed("disk", "Archive disk", detail, "Mount it, or check HOLDFAST_ARCHIVE_DIR and its permissions.")
@@ -177,13 +181,6 @@ def _check_disk(directory: Path, reserve_bytes: int) -> Check:
     if free <= 2 * reserve_bytes:
         return Check("disk", "Archive disk", CheckState.WARNING, f"The archive disk is nearly full: {said}.", said)
     return _passed("disk", "Archive disk", said)
-
-
-def _ask_disk(directory: Path) -> int:
-    """Free bytes where the archives lie; the directory itself may not be there before the first backup."""
-    while not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    return shutil.disk_usage(directory).free
 
 
 def _passed(key: str, title: str, value: str) -> Check:

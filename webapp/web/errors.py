@@ -10,7 +10,7 @@ from flask import Flask, Response, g, jsonify, make_response, render_template, r
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
-from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound, QueueDown
+from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound, QueueDown, StoreError
 from webapp.services.throttle import TooManyTries
 from webapp.web.headers import request_id
 
@@ -22,6 +22,7 @@ _STATUS: tuple[tuple[type[HoldfastError], int], ...] = (
     (Conflict, 409),
     (TooManyTries, 429),
     (QueueDown, 503),
+    (StoreError, 503),
 )
 _SENTENCES = {
     400: ("This request cannot be read", "Go back and try again."),
@@ -85,9 +86,9 @@ def _on_csrf(error: CSRFError) -> Response:
 
 
 def _on_holdfast_error(error: HoldfastError) -> Response:
-    status = next((number for kind, number in _STATUS if isinstance(error, kind)), None)
-    if status is None:
-        return _on_anything(error)
+    status = next((number for kind, number in _STATUS if isinstance(error, kind)), 500)
+    if status >= 500:
+        logger.warning("request %s: %s %s: %s", request_id(), request.method, request.path, error.message)
     title, hint = _SENTENCES[status]
     response = _answer(status, title, error.message, error.hint or hint, code=error.code.value)
     if isinstance(error, TooManyTries):

@@ -11,8 +11,8 @@ from webapp.web.forms.base import Form
 
 ROLE_CHOICES = {
     Role.VIEWER.value: "Viewer: sees everything, changes nothing",
-    Role.OPERATOR.value: "Operator: starts and cancels backups, downloads archives",
-    Role.ADMIN.value: "Admin: instances, jobs, users and settings too",
+    Role.OPERATOR.value: "Operator: jobs, starting and stopping backups, downloading archives",
+    Role.ADMIN.value: "Admin: instances, users and settings too",
 }
 _NEW = {"autocomplete": "new-password"}
 _RULE = f"{SHORTEST} to {LONGEST} characters of any kind."
