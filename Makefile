@@ -40,6 +40,9 @@ lock: $(READY_DEV) ## Renew the lock files
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate -o requirements.lock pyproject.toml
 	$(BIN)/uv pip compile -q --universal --generate-hashes --no-header --no-annotate --group dev -o requirements-dev.lock pyproject.toml
 
+vendor: $(READY_DEV) ## Fetch the vendored files again, as static/vendor/MANIFEST.json says (needs npm)
+	$(BIN)/python -m tests.house.vendor
+
 clean: ## Remove what was built here; keeps ./var
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
 
@@ -57,4 +60,4 @@ $(READY_DEV): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(READY)
 
-.PHONY: help run test quick lint bench bench-load proof-crash screenshots lock clean
+.PHONY: help run test quick lint bench bench-load proof-crash screenshots lock vendor clean
