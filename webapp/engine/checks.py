@@ -170,7 +170,8 @@ def check_attachments(evidence: Evidence, expectation: Expectation) -> Check:
 
 def _judge_attachments(found: AttachmentFindings, expectation: Expectation) -> tuple[CheckState, ErrorCode]:
     if expectation.own_snapshot:
-        if found.missing == found.expected or not _are_known(found, expectation):
+        nothing_there = found.missing == found.expected > found.irregular
+        if nothing_there or not _are_known(found, expectation):
             return CheckState.FAILED, ErrorCode.INCOMPLETE
         if found.mismatched > expectation.mismatched_attachment_count:
             return CheckState.FAILED, ErrorCode.CORRUPT

@@ -43,7 +43,8 @@ def expectation_of_backup(plan: BackupPlan, facts: SourceFacts, *, size_bytes: i
     if isinstance(source, OdooHttpPlan):
         odoo = files_reachable = True
     else:
-        odoo = source.is_odoo
+        # Of a database that proves not to be Odoo's the source counts no attachments.
+        odoo = source.is_odoo and facts.attachment_count is not None
         files_reachable = source.filestore.kind is not FilestoreKind.NONE
     return Expectation(
         archive_format=plan.format,

@@ -17,6 +17,8 @@ from webapp.engine.archive.key_set import KeySet, member_key, shown_key
 PREFIX = b"filestore/"
 MOST_SHOWN = 1000
 _REGULAR = re.compile(rb"([0-9a-f]{2})/(\1[0-9a-f]{38})")
+# Every name that promises a content: before version 8 Odoo's folders had three digits.
+_DIGEST = re.compile(rb"[0-9a-f]{2,3}/[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class AttachmentFindings:
     """What the comparison found; shown names are cut short, and at most 1,000.
 
     Attributes:
-        expected: Distinct files that the dump refers to.
+        expected: Distinct files that the dump refers to; ``irregular`` of them have names that Odoo does not give.
         missing: How many of them are not in the archive; ``missing_keys`` holds the first of their keys.
         mismatched: How many of them have content that differs from their name.
         unreferenced_mismatched: The same among files that no row refers to.
@@ -33,6 +35,7 @@ class AttachmentFindings:
     """
 
     expected: int
+    irregular: int
     missing: int
     missing_keys: tuple[int, ...]
     missing_shown: tuple[str, ...]
@@ -49,6 +52,7 @@ class AttachmentLedger:
 
     elsewhere: int = 0
     odd_checksums: int = 0
+    irregular: int = 0
     _expected: KeySet = field(default_factory=KeySet)
     _irregular: dict[int, str] = field(default_factory=dict)
     _mismatched: KeySet = field(default_factory=KeySet)
@@ -70,8 +74,8 @@ class AttachmentLedger:
                 self._take_irregular(name)
 
     def take_file(self, raw_name: bytes, chunks: Iterable[bytes]) -> None:
-        """Digest one member of the filestore; others than regular names are left alone."""
-        if not _REGULAR.fullmatch(raw_name, len(PREFIX)):
+        """Digest one member of the filestore; names that promise no content are left alone."""
+        if not _DIGEST.fullmatch(raw_name, len(PREFIX)):
             return
         digest = hashlib.sha1(usedforsecurity=False)
         for chunk in chunks:
@@ -86,6 +90,7 @@ class AttachmentLedger:
         mismatched, mismatched_keys = _first(key for key in self._mismatched if key in self._expected)
         return AttachmentFindings(
             expected=len(self._expected),
+            irregular=self.irregular,
             missing=missing,
             missing_keys=keys,
             missing_shown=tuple(self._irregular.get(key) or shown_key(key) for key in keys),
@@ -98,7 +103,7 @@ class AttachmentLedger:
 
     def _take_irregular(self, name: bytes) -> None:
         key = member_key(PREFIX + name)
-        self._expected.add(key)
+        self.irregular += self._expected.add(key)
         if len(self._irregular) < MOST_SHOWN:
             self._irregular[key] = name[:200].decode("utf-8", "replace")
 

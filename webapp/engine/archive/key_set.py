@@ -55,7 +55,8 @@ class KeySet:
 
     @staticmethod
     def _empty(places: int) -> array[int]:
-        return array("Q", bytes(8 * (1 << (places - 1).bit_length())))
+        # Not from bytes: that would hold the memory twice for a moment.
+        return array("Q", [0]) * (1 << (places - 1).bit_length())
 
 
 def member_key(name: bytes) -> int:
