@@ -53,7 +53,9 @@ def run_worker(settings: Settings, queues: Sequence[str] = ALL_QUEUES, *, burst:
     gc.collect()
     gc.freeze()  # what is loaded now is shared with every child
     with app.app_context(), pulse:
+        logger.info("worker %s listens to %s", process.name, ", ".join(worker.queue_names()))
         worker.start(burst=burst)
+    logger.info("worker %s ended", process.name)
 
 
 def run_scheduler(settings: Settings) -> None:
@@ -68,6 +70,7 @@ def run_scheduler(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     scheduler = TaskScheduler(connect(settings.redis_url))
     with app.app_context(), _Pulse(app, _process("scheduler", {})):
+        logger.info("scheduler compares calendar and queue every %s s", settings.reconcile_seconds)
         keep_moving(scheduler, _Tick(), stop, tick_seconds=settings.reconcile_seconds)
     logger.info("scheduler ended")
 

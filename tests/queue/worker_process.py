@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -15,6 +16,7 @@ from webapp.queue.workers import TaskWorker
 if __name__ == "__main__":
     die_with_parent(os.getppid())
     logs.set_up("INFO")
+    logging.getLogger("rq.worker").setLevel(logging.INFO)  # the tests read what it says
     worker = TaskWorker(
         [str(name) for name in QueueName],
         connection=connect(sys.argv[1], patient=True),

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from webapp.core.errors import HoldfastError
 
 OLDEST_VERSION = (6, 2)
+LOG_NAME = "redis.log"
 _VERSION = re.compile(r"\bv=(\d+)\.(\d+)")
 
 
@@ -52,7 +53,7 @@ def find_server(search_path: str | None, ask_version: Callable[[str], str]) -> s
 
 
 def server_command(program: str, socket: Path, directory: Path) -> list[str]:
-    """The program with its settings. It stays in the foreground and logs to standard output."""
+    """The program with its settings. It stays in the foreground; the little it has to say goes to a file."""
     return [
         program,
         *("--port", "0"),
@@ -65,6 +66,7 @@ def server_command(program: str, socket: Path, directory: Path) -> list[str]:
         *("--maxmemory-policy", "noeviction"),
         *("--daemonize", "no"),
         *("--loglevel", "warning"),
+        *("--logfile", str(directory / LOG_NAME)),
     ]
 
 

@@ -17,13 +17,14 @@ from pathlib import Path
 from webapp.core.errors import HoldfastError, QueueDown
 from webapp.queue.connection import connect, errors_as_queue_down, shown_address
 from webapp.queue.layout import queues_for
-from webapp.queue.server import find_server, make_private, server_command, set_broken_files_aside, socket_path
+from webapp.queue.server import LOG_NAME, find_server, make_private, server_command, set_broken_files_aside, socket_path
 from webapp.settings import VERSION, Settings, read_settings
 from webapp.supervisor.children import Child, Family
 from webapp.supervisor.web import LOOPBACK, web_address, web_answers, web_command
 
 REDIS_START_SECONDS = 20.0
 REDIS_TRIES = 3
+WEB_FIRST_SECONDS = 10.0
 STOP_SECONDS = 20.0
 REDIS_STOP_SECONDS = 10.0
 
@@ -47,7 +48,7 @@ def main(environment: Mapping[str, str] | None = None) -> int:
     1. Lock the data directory, so that nobody starts twice on it; look whether the port is free.
     2. Bring the database up to date, in a child that ends.
     3. Start the Redis-compatible server, unless REDIS_URL names one, and wait until it answers.
-    4. Start web, scheduler and workers; say where, once the web answers.
+    4. Start the web; once it answers say where, and start scheduler and workers.
     5. Start again whatever ends.
     6. At Ctrl-C or SIGTERM stop all, Redis last. When we are killed instead, the kernel ends our children (Linux).
     """
@@ -104,8 +105,7 @@ def _run(settings: Settings, environment: dict[str, str]) -> int:
     try:
         migrated = migrate(environment)
         _start_redis(family, settings, redis)
-        for child in _children(settings):
-            family.start(child)
+        family.start(Child("web", web_command(settings)))
         _watch(family, settings, redis, migrated)
     finally:
         family.say("holdfast", "stopping")
@@ -155,7 +155,10 @@ def _start_redis(family: Family, settings: Settings, redis: Child | None) -> Non
     deadline = time.monotonic() + REDIS_START_SECONDS
     while not redis_answers(settings.redis_url):
         if time.monotonic() > deadline or family.stop_wishes:
-            raise CannotStart("The Redis-compatible server does not come up; the lines above may say why.")
+            raise CannotStart(
+                "The Redis-compatible server does not come up.",
+                hint=f"{settings.data_directory / 'redis' / LOG_NAME} says why.",
+            )
         family.step(0.05)
         _mend_redis(family, settings, family.revive())
 
@@ -176,17 +179,18 @@ def redis_answers(url: str) -> bool:
         return False
 
 
-def _children(settings: Settings) -> list[Child]:
+def _others(settings: Settings) -> list[Child]:
     ours = [sys.executable, "-m", "webapp.cli"]
     workers = [
         Child(f"worker-{number}", [*ours, "worker", "--queues", ",".join(queues_for(number, settings.workers))])
         for number in range(1, settings.workers + 1)
     ]
-    return [Child("web", web_command(settings)), Child("scheduler", [*ours, "scheduler"]), *workers]
+    return [Child("scheduler", [*ours, "scheduler"]), *workers]
 
 
 def _watch(family: Family, settings: Settings, redis: Child | None, migrated: Migrated) -> None:
-    said = False
+    others, said = _others(settings), False
+    others_by = time.monotonic() + WEB_FIRST_SECONDS
     while not family.stop_wishes:
         family.step(0.2)
         ended = family.revive()
@@ -195,6 +199,10 @@ def _watch(family: Family, settings: Settings, redis: Child | None, migrated: Mi
         if not said and web_answers(settings.host, settings.port):
             print(banner(settings, migrated), flush=True)
             said = True
+        if others and (said or time.monotonic() > others_by):  # all at once would keep a small machine from answering
+            for child in others:
+                family.start(child)
+            others = []
 
 
 def banner(settings: Settings, migrated: Migrated) -> str:
