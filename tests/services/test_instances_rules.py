@@ -116,9 +116,7 @@ def test_a_socket_directory_is_a_host_but_not_through_ssh() -> None:
     assert check_draft(socket, NONE_STORED).columns["pg_host"] == "/var/run/postgresql"
 
     with pytest.raises(InvalidDraft, match="Unix socket"):
-        check_draft(
-            changed(socket, pg_through_ssh=True, ssh_host="web.example", ssh_user="odoo"), NONE_STORED
-        )
+        check_draft(changed(socket, pg_through_ssh=True, ssh_host="web.example", ssh_user="odoo"), NONE_STORED)
 
 
 def test_only_certificates_of_a_pem_text_are_kept_and_a_private_key_is_refused() -> None:

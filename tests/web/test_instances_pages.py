@@ -244,3 +244,26 @@ def test_the_first_steps_follow_the_rows(alice: Browser) -> None:
     assert done() == 2
     assert f"{page}/test" in alice.get("/welcome").text
     assert ALICE.username in alice.get("/welcome").text
+
+
+@pytest.mark.parametrize("block", ["jobs", "history", "connection"])
+def test_parts_of_the_page_come_alone_and_ask_again(alice: Browser, block: str) -> None:
+    page = add(alice)
+
+    part = alice.get(f"{page}?_b={block}", headers={"HX-Request": "true"})
+
+    assert "<html" not in part.text
+    assert f'id="{block}"' in part.text
+    assert part.headers["Cache-Control"] == "no-store"
+    assert ("hx-trigger=" in part.text) == (block != "connection")
+
+
+@pytest.mark.parametrize("tab", ["", "/restore-points", "/runs", "/jobs", "/settings"])
+def test_every_tab_marks_itself_and_knows_unknown_instances(charlie: Browser, alice: Browser, tab: str) -> None:
+    page = add(alice)
+
+    shown = charlie.get(f"{page}{tab}")
+
+    assert shown.status_code == 200
+    assert f'<a href="{page}{tab}" aria-current="page">' in shown.text
+    assert charlie.get(f"/instances/999{tab}").status_code == 404

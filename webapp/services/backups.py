@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.errors import HoldfastError, InvalidInput
@@ -23,7 +24,7 @@ from webapp.services.runs import get_run
 from webapp.services.settings import get_settings
 from webapp.services.store import the_shelf
 from webapp.services.wiring import wired
-from webapp.store.db import release
+from webapp.store.db import db, release
 from webapp.store.models import Archive, Instance, Run
 
 
@@ -50,10 +51,18 @@ def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
                 outcome.ring.append(retention.id)
 
     def undo() -> None:
-        the_shelf().remove(result.relative_path)
+        # The sweeper may have adopted it while we stood still after the rename: then it counts, and stays.
+        if not _is_recorded(result.relative_path):
+            the_shelf().remove(result.relative_path)
 
     outcome.store, outcome.undo = store, undo
     return outcome
+
+
+def _is_recorded(relative_path: str) -> bool:
+    found = db.session.scalar(sa.select(Archive.id).where(Archive.relative_path == relative_path))
+    release()
+    return found is not None
 
 
 def backup_plan(run: Run, now: datetime) -> BackupPlan:

@@ -90,12 +90,17 @@ _kept = _Kept()
 def glance(now: datetime) -> HealthReport:
     """As ``check``, but up to 5 seconds old: for the head of every page."""
     wiring = wired()
-    with _kept.lock:
-        report = _kept.report
-        if report and _kept.asked_by is wiring and abs((now - report.at).total_seconds()) < KEPT_SECONDS:
-            return report
+    report = _kept.report if _kept.asked_by is wiring else None
+    if report and abs((now - report.at).total_seconds()) < KEPT_SECONDS:
+        return report
+    # While one asks (a Redis that does not answer costs seconds), the others go on with what was known.
+    if not _kept.lock.acquire(blocking=report is None) and report:
+        return report
+    try:
         _kept.report, _kept.asked_by = check(now), wiring
         return _kept.report
+    finally:
+        _kept.lock.release()
 
 
 def record_beat(

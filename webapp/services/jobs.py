@@ -47,8 +47,9 @@ def create_job(instance_id: int, draft: JobDraft, *, actor: Actor, now: datetime
         session.add(job)
         session.flush()
         _record(actor, "job.added", job, {"cron": job.cron, "time_zone": job.time_zone, "instance": instance.name}, now)
-    reconcile_job(job.id, now)
-    return job
+        job_id = job.id
+    reconcile_job(job_id, now)
+    return get_job(job_id)  # reconciling ended the session that the row above belongs to
 
 
 def update_job(job_id: int, draft: JobDraft, *, version: int, actor: Actor, now: datetime) -> Job:
@@ -65,7 +66,7 @@ def update_job(job_id: int, draft: JobDraft, *, version: int, actor: Actor, now:
         _apply(job, columns, now)
         _record(actor, "job.changed", job, audit.changes(before, columns), now)
     reconcile_job(job_id, now)
-    return job
+    return get_job(job_id)
 
 
 def set_enabled(job_id: int, enabled: bool, *, actor: Actor, now: datetime) -> Job:
@@ -77,7 +78,7 @@ def set_enabled(job_id: int, enabled: bool, *, actor: Actor, now: datetime) -> J
         _apply(job, {"enabled": enabled}, now)
         _record(actor, "job.enabled" if enabled else "job.disabled", job, {}, now)
     reconcile_job(job_id, now)
-    return job
+    return get_job(job_id)
 
 
 def delete_job(job_id: int, *, actor: Actor, now: datetime) -> Job:

@@ -25,7 +25,6 @@ from webapp.web.tables import csv_response, page_number
 
 bp = Blueprint("instances", __name__)
 PAGE_LENGTH = 25
-TABS = ("overview", "points", "runs", "jobs", "settings")
 
 
 @bp.get("/instances", endpoint="list")
@@ -53,8 +52,20 @@ def list_() -> ResponseReturnValue:
 @permission(Role.VIEWER)
 def export() -> ResponseReturnValue:
     """The same list as CSV."""
-    found = find_instances(request.args.get("q", "")[:200], state=_state_asked(), offset=0, limit=5000, now=request_time())
-    head = ("name", "customer", "kind", "state", "newest_backup", "restore_points", "stored_bytes", "next_run", "problem")
+    found = find_instances(
+        request.args.get("q", "")[:200], state=_state_asked(), offset=0, limit=5000, now=request_time()
+    )
+    head = (
+        "name",
+        "customer",
+        "kind",
+        "state",
+        "newest_backup",
+        "restore_points",
+        "stored_bytes",
+        "next_run",
+        "problem",
+    )
     rows = [
         (
             row.instance.name,
@@ -77,15 +88,16 @@ def export() -> ResponseReturnValue:
 def show(instance_id: int) -> ResponseReturnValue:
     """The overview of one instance."""
     now = request_time()
-    only = request.args.get("only", "")
+    which = request.args.get("which", "")
     return page_or_partial(
         "instances/show.html",
-        "activity",
+        "jobs",
+        "history",
         "connection",
         **_head(instance_id, "overview", now),
         jobs=instance_history.list_job_rows(instance_id),
-        history=instance_history.list_history(instance_id, only),
-        only=only,
+        history=instance_history.list_history(instance_id, which),
+        which=which,
         sizes=instance_history.list_sizes(instance_id, now),
         is_busy=instance_history.is_busy(instance_id),
         **_connection(instance_id),
@@ -107,10 +119,10 @@ def restore_points(instance_id: int) -> ResponseReturnValue:
 @permission(Role.VIEWER)
 def runs(instance_id: int) -> ResponseReturnValue:
     """The newest 50 runs."""
-    only = request.args.get("only", "")
+    which = request.args.get("which", "")
     head = _head(instance_id, "runs", request_time())
     return render_template(
-        "instances/runs.html", **head, history=instance_history.list_history(instance_id, only), only=only
+        "instances/runs.html", **head, history=instance_history.list_history(instance_id, which), which=which
     )
 
 
