@@ -88,6 +88,7 @@ def _add_middleware(app: Flask, settings: Settings) -> None:
         add_headers_function=lambda found, _path, _url: headers.add_security_headers(
             found, secure=settings.cookie_secure
         ),
+        allow_all_origins=False,
         charset="utf-8",
     )
     app.wsgi_app = served  # type: ignore[method-assign]

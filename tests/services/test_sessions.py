@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from datetime import datetime, timedelta
 
 import pytest
@@ -244,3 +246,17 @@ def test_a_token_of_another_database_is_nobody(service: Flask, installation: Ins
     installation.restore(make_wiring(wired().data_directory, wired().queue))  # type: ignore[arg-type]
 
     assert sessions.find_session(token, now=now) is None
+
+
+def test_an_unknown_user_takes_as_long_as_a_wrong_password(service: Flask, now: datetime) -> None:
+    def seconds(username: str, number: int) -> float:
+        start = time.perf_counter()
+        with pytest.raises(SignInRefused):
+            sign_in(now, username, "wrong", Visitor(f"198.51.100.{number}"))
+        return time.perf_counter() - start
+
+    seconds("nobody", 0)  # makes the hash that stands for nobody
+    known = statistics.median(seconds("bob", number) for number in range(1, 6))
+    unknown = statistics.median(seconds("nobody", number) for number in range(6, 11))
+
+    assert 0.4 < known / unknown < 2.5

@@ -15,7 +15,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,23 @@ class Installation:
         install(wiring)
         return self.app
 
+    def keep(self, pristine: Path) -> Installation:
+        """From now on go back to what is in the database now (a copy is kept there)."""
+        with self.app.app_context():
+            settle()
+        shutil.copyfile(self.database, pristine)
+        return replace(self, pristine=pristine)
+
+
+def settle() -> None:
+    """Write everything into the database file itself, and let go of it."""
+    db.session.remove()
+    with db.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.exec_driver_sql("BEGIN")
+    db.engine.dispose()
+
 
 def make_settings(directory: Path, **changes: Any) -> Settings:
     """Settings for tests: everything below the directory, nobody listens."""
@@ -151,15 +168,9 @@ def build_installation(directory: Path, *, with_cast: bool = True) -> Installati
         flask_migrate.upgrade()
         if with_cast:
             let_in_the_cast()
-        db.session.remove()
-        with db.engine.connect() as connection:
-            connection.exec_driver_sql("COMMIT")
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-            connection.exec_driver_sql("BEGIN")
-        db.engine.dispose()
-    pristine = directory / "pristine.sqlite"
-    shutil.copyfile(directory / "holdfast.sqlite", pristine)
-    return Installation(app, directory / "holdfast.sqlite", pristine)
+        settle()
+    database = directory / "holdfast.sqlite"
+    return Installation(app, database, database).keep(directory / "pristine.sqlite")
 
 
 def let_in_the_cast() -> None:

@@ -14,10 +14,19 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.app import Browser, RecordingQueue, make_settings, make_wiring, open_browser, signed_in_browser
+from tests.support.app import (
+    Browser,
+    Installation,
+    RecordingQueue,
+    make_settings,
+    make_wiring,
+    open_browser,
+    signed_in_browser,
+)
 from tests.support.factories import make_archive, make_instance, make_job, make_run
 from webapp.app import create_app
 from webapp.core.status import Role
+from webapp.services.wiring import Wiring
 from webapp.store.db import db
 from webapp.web import access
 from webapp.web.access import Declared, declared
@@ -85,14 +94,21 @@ def name_of(case: Case) -> str:
     return f"{case.method} {case.path}"
 
 
-@pytest.fixture
-def furnished(app: Flask) -> Flask:
-    """The app with one of each thing, all with the id 1."""
+@pytest.fixture(scope="session")
+def furnished_installation(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """One of each thing, all with the id 1."""
+    directory = tmp_path_factory.mktemp("furnished")
+    app = installation.restore(make_wiring(directory, RecordingQueue()))
     now = datetime.now(UTC)
     with app.app_context():
         make_archive(make_run(make_job(make_instance(now), now), now), now)
-        db.session.remove()
-    return app
+    return installation.keep(directory / "furnished.sqlite")
+
+
+@pytest.fixture
+def furnished(furnished_installation: Installation, wiring: Wiring) -> Flask:
+    """The app over the furnished database."""
+    return furnished_installation.restore(wiring)
 
 
 def ask(browser: Browser, case: Case, token: str | None) -> TestResponse:

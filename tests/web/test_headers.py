@@ -58,6 +58,7 @@ def test_static_files_are_kept_for_good_and_never_sniffed(mallory: Browser) -> N
     assert answer.status_code == 200
     assert "immutable" in answer.headers["Cache-Control"]
     assert answer.mimetype == "text/css"
+    assert "Access-Control-Allow-Origin" not in answer.headers
 
 
 def test_every_answer_has_an_id_and_keeps_a_sensible_one(mallory: Browser) -> None:

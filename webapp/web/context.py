@@ -38,11 +38,16 @@ class _Problems:
     def count(self, now: datetime, counting: Callable[[datetime], int]) -> int:
         """The kept number while it is fresh, else a new one."""
         seconds = float(current_app.config["LAYOUT_KEPT_SECONDS"])
-        with self.lock:
-            kept = self.kept
-            if kept is None or kept.by is not wired() or not 0 <= (now - kept.at).total_seconds() < seconds:
-                self.kept = kept = _Counted(counting(now), now, wired())
+        kept = self.kept if self.kept and self.kept.by is wired() else None
+        if kept and 0 <= (now - kept.at).total_seconds() < seconds:
             return kept.number
+        if not self.lock.acquire(blocking=kept is None) and kept:
+            return kept.number
+        try:
+            self.kept = kept = _Counted(counting(now), now, wired())
+            return kept.number
+        finally:
+            self.lock.release()
 
 
 _problems = _Problems()
