@@ -75,7 +75,7 @@
   };
   const refreshTimes = () => $$('time[data-rel]').forEach((el) => {
     const seconds = (Date.now() - Date.parse(el.dateTime)) / 1000, text = distance(Math.abs(seconds));
-    el.textContent = Math.abs(seconds) < 45 ? 'just now' : seconds > 0 ? `${text} ago` : `in ${text}`;
+    el.textContent = Math.abs(seconds) < 45 ? (seconds >= 0 ? 'just now' : 'in under 1 min') : seconds > 0 ? `${text} ago` : `in ${text}`;
   });
   setInterval(refreshTimes, 30000);
 

@@ -70,7 +70,7 @@ def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
     ("age", "text"),
     [
         (timedelta(seconds=3), "just now"),
-        (timedelta(seconds=-44), "just now"),
+        (timedelta(seconds=-44), "in under 1 min"),
         (timedelta(seconds=50), "1 min ago"),
         (timedelta(minutes=12), "12 min ago"),
         (timedelta(minutes=-12), "in 12 min"),

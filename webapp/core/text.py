@@ -72,7 +72,7 @@ def format_ago(then: datetime, now: datetime) -> str:
     """The distance between two aware instants: `just now`, `12 min ago`, `8 h ago`, `2 d 4 h ago`, `in 12 min`."""
     seconds = (now - then).total_seconds()
     if abs(seconds) < _JUST_NOW_SECONDS:
-        return "just now"
+        return "just now" if seconds >= 0 else "in under 1 min"
     text = _distance(abs(seconds))
     return f"{text} ago" if seconds > 0 else f"in {text}"
 

@@ -46,7 +46,7 @@ def probe(
     """All checks in order; after a failure on the way in, the later ones are skipped. Raises TaskStopped only."""
     run = _Run(reporter)
     asked = _Way(plan, reporter)
-    for key in ("ssh", "dns", "tcp"):
+    for key in ("ssh", "dns", "tcp") if asked.hosts else ("dns", "tcp"):
         run.ask(key, getattr(asked, key))
     with ExitStack() as stack:
         connection = run.connect(lambda: stack.enter_context(_connected(plan, database, reporter)))
@@ -121,12 +121,12 @@ class _Run:
         return opened[0] if opened else None
 
     def checks(self) -> list[Check]:
-        """Every check; those not asked are skipped and say why."""
-        return [self._check(key) for key in _TITLES]
+        """Every check that was asked; after a failure on the way in also the others, skipped and saying why."""
+        return [self._check(key) for key in _TITLES if key in self._answers or (self._blocked and key != "ssh")]
 
     def _check(self, key: str) -> Check:
-        why = "Not asked, as an earlier check failed." if self._blocked else "Does not apply here."
-        state, detail, value, hint, code = self._answers.get(key, (CheckState.SKIPPED, why, "", "", None))
+        skipped: Answer = (CheckState.SKIPPED, "Not asked, as an earlier check failed.", "", "", None)
+        state, detail, value, hint, code = self._answers.get(key, skipped)
         return Check(key=key, title=_TITLES[key], state=state, detail=detail, value=value, hint=hint, code=code)
 
 
@@ -137,10 +137,13 @@ class _Way:
         self._plan = plan
         self._reporter = reporter
 
+    @property
+    def hosts(self) -> list[SshPlan]:
+        """The SSH hosts on the way; often none."""
+        return [host for host in (self._plan.tunnel, self._plan.filestore.ssh) if host is not None]
+
     def ssh(self) -> Answer:
-        hosts = [host for host in (self._plan.tunnel, self._plan.filestore.ssh) if host is not None]
-        if not hosts:
-            return CheckState.SKIPPED, "No SSH host is used.", "", "", None
+        hosts = self.hosts
         for host in dict.fromkeys(_login(host) for host in hosts):
             plan = next(one for one in hosts if _login(one) == host)
             # "restrict" in authorized_keys still allows a command; a tunnel also needs port-forwarding there.

@@ -155,7 +155,7 @@ class FilestoreQuestions:
             hint = "The path may be another database's filestore, or a copy that is not complete."
             return CheckState.FAILED, detail, "incomplete", hint, ErrorCode.FILESTORE_UNREADABLE
         seen = f"{len(names)} sampled files have the right SHA-1" if names else "no file is referred to yet"
-        return good(f"{directory}: {seen}.", directory)
+        return good(f"{directory}: {seen}.", f"{len(names)} of {len(names)}" if names else "empty")
 
     def space(self) -> Answer:
         """How much is free there; a backup itself takes no space at the source."""
