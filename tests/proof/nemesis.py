@@ -1,4 +1,4 @@
-"""What goes wrong at random: kills, pauses, a Redis that forgets or dies. Everything killed is started again by the installation."""
+"""What goes wrong at random: kills, pauses, a Redis that forgets or dies. The installation starts again what was killed."""
 
 from __future__ import annotations
 

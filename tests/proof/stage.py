@@ -1,4 +1,4 @@
-"""A stage to kill workers on: a real PostgreSQL with a small Odoo database, and a Holdfast with one pending run, ready to copy."""
+"""A stage to kill workers on: a real PostgreSQL with a small Odoo database, and a Holdfast with one pending run, to copy."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def in_child(work: Callable[[], None]) -> int:
     try:
         work()
         code = 0
-    except BaseException:  # the child's last words; it must not return into the parent's code
+    except BaseException:  # noqa: BLE001 - the child's last words; it must not return into the parent's code
         traceback.print_exc()
     finally:
         os._exit(code)
