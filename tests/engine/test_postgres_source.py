@@ -54,7 +54,9 @@ def test_the_manifest_is_odoos(postgres_server: PostgresServer, prod: OdooDataba
     backup = back_up(postgres_server.plan(prod.filestore.parent), "prod", tmp_path / "a.zip")
 
     manifest = json.loads(backup.read("manifest.json"))
-    assert manifest.pop("modules") == dict.fromkeys(("account", "base", "contacts", "mail", "sale", "stock", "web"), "18.0.1.3")
+    assert manifest.pop("modules") == dict.fromkeys(
+        ("account", "base", "contacts", "mail", "sale", "stock", "web"), "18.0.1.3"
+    )
     assert manifest == {
         "odoo_dump": "1",
         "db_name": "prod",
@@ -91,7 +93,14 @@ def test_the_custom_format_restores(
     )
 
     second_server.create_database("from_custom")
-    argv: list[str | Path] = [second_server.binaries / "pg_restore", "--exit-on-error", "--no-owner", "-d", "from_custom", backup.path]
+    argv: list[str | Path] = [
+        second_server.binaries / "pg_restore",
+        "--exit-on-error",
+        "--no-owner",
+        "-d",
+        "from_custom",
+        backup.path,
+    ]
     done = subprocess.run(
         argv, env=second_server.environment("from_custom"), capture_output=True, text=True, check=False
     )

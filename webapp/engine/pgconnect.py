@@ -34,7 +34,6 @@ _SYSTEM_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca
 # A dump may leave a session idle for hours; none of these limits of a role or database may end it.
 _NO_LIMITS = (
     "statement_timeout",
-    "lock_timeout",
     "idle_in_transaction_session_timeout",
     "transaction_timeout",
     "idle_session_timeout",
@@ -48,7 +47,6 @@ class Access:
     plan: PostgresPlan
     passfile: str
     ca_file: str
-    service_file: str
     tunnel_port: int | None
 
     @property
@@ -92,6 +90,7 @@ class Access:
         try:
             connection.execute("SET search_path = pg_catalog")
             connection.execute("SET row_security = off")
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{self.plan.lock_wait_seconds}s"])
             connection.execute(
                 "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = ANY(%s)", [list(_NO_LIMITS)]
             )
@@ -125,13 +124,14 @@ class Access:
             "keepalives_count": 6,
             "tcp_user_timeout": 120_000,
         }
-        return {**_defaults_of_poisoned_options(given, self.service_file), **given}
+        return {**_defaults_of_poisoned_options(given), **given}
 
 
 @contextmanager
 def open_access(plan: PostgresPlan, reporter: Reporter) -> Iterator[Access]:
     """Prepare what reaching the server needs (tunnel, password file, certificates); all of it is gone afterwards."""
     require_usable(plan)
+    os.environ.pop("PGSERVICE", None)  # The one variable of libpq that no connection option overrules.
     with ExitStack() as stack:
         port = None
         if plan.tunnel is not None:
@@ -140,7 +140,6 @@ def open_access(plan: PostgresPlan, reporter: Reporter) -> Iterator[Access]:
             plan,
             passfile=stack.enter_context(secret_file(_passfile_line(plan.password.reveal()))),
             ca_file=_ca_file(plan, stack),
-            service_file=stack.enter_context(secret_file("[holdfast]\n")),
             tunnel_port=port,
         )
 
@@ -191,7 +190,12 @@ def require_usable_name(database: str) -> None:
 
 
 def _unusable(what: str, value: str) -> SourceError:
-    return SourceError(f"{value[:80]!r} is not a usable {what}.", code=ErrorCode.INVALID_CONFIGURATION, permanent=True)
+    return SourceError(
+        f"{value[:80]!r} is not a usable {what}.",
+        hint=f"Correct the {what} in the instance.",
+        code=ErrorCode.INVALID_CONFIGURATION,
+        permanent=True,
+    )
 
 
 def _passfile_line(password: str) -> str:
@@ -213,17 +217,12 @@ def _ca_file(plan: PostgresPlan, stack: ExitStack) -> str:
     return next((path for path in (named, *_SYSTEM_CA_FILES) if path and os.path.exists(path)), f"{_NOTHING}.pem")
 
 
-def _defaults_of_poisoned_options(given: dict[str, Any], service_file: str) -> dict[str, str]:
-    """Settings that undo what PG* variables of this process would tell libpq beyond what we give.
-
-    PGSERVICE alone cannot be undone by an empty value; it is overruled by an empty service of our own (libpq 18).
-    """
+def _defaults_of_poisoned_options(given: dict[str, Any]) -> dict[str, str]:
+    """Settings that undo what PG* variables of this process would tell libpq beyond what we give."""
     undone: dict[str, str] = {}
     for option in pq.Conninfo.get_defaults():
         keyword = option.keyword.decode()
         if option.envvar is None or option.envvar.decode() not in os.environ or keyword in given:
             continue
         undone[keyword] = option.compiled.decode() if option.compiled else ""
-    if "PGSERVICE" in os.environ:
-        undone |= {"service": "holdfast", "servicefile": service_file}
     return undone

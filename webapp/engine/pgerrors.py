@@ -68,7 +68,7 @@ _DUMP_RULES: tuple[_Rule, ...] = (
     (r"row-level security", ErrorCode.PERMISSION_DENIED, _RLS_HINT, True),
     (r"permission denied|must be owner", ErrorCode.PERMISSION_DENIED, GRANT_HINT, True),
     (
-        r"lock timeout|lock_not_available|could not obtain lock",
+        r"due to (lock|statement) timeout|could not obtain lock",  # --lock-wait-timeout is a statement timeout
         ErrorCode.LOCK_TIMEOUT,
         "Another session holds a lock (an update of modules, VACUUM FULL); schedule the job apart from it.",
         False,
@@ -125,9 +125,7 @@ def dump_failure(failed: ProcessFailed, database: str) -> SourceError:
     for pattern, code, hint, permanent in _DUMP_RULES:
         if re.search(pattern, failed.stderr_tail, re.I):
             return SourceError(f"{subject}: {_cause(failed, pattern)}", hint=hint, code=code, permanent=permanent)
-    return SourceError(
-        f"{subject}: {failed.message} {tail_lines(failed.stderr_tail, 3, _SHOWN)}", code=ErrorCode.DUMP_FAILED
-    )
+    return SourceError(f"{subject}: {failed.message} {_clean(failed.stderr_tail)}", code=ErrorCode.DUMP_FAILED)
 
 
 def _cause(failed: ProcessFailed, pattern: str) -> str:

@@ -14,7 +14,6 @@ from psycopg import sql
 from webapp.engine.pgconnect import Access, Connection, cut, session
 from webapp.engine.report import Reporter
 
-GUARD_SECONDS = 30
 _FETCHED_AT_ONCE = 5000
 
 IS_ODOO = """
@@ -118,7 +117,6 @@ def _begin_guarded(connection: Connection) -> str:
     """Begin with the lock, before anything fixes the snapshot; "" or why it was refused, with no transaction left open."""
     try:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE")
-        connection.execute(f"SET LOCAL lock_timeout = '{GUARD_SECONDS}s'".encode())
         connection.execute("LOCK TABLE public.ir_attachment IN ROW EXCLUSIVE MODE")
     except (
         psycopg.errors.InsufficientPrivilege,
@@ -131,7 +129,6 @@ def _begin_guarded(connection: Connection) -> str:
     ) as error:
         connection.execute("ROLLBACK")
         return error.diag.message_primary or "refused"
-    connection.execute("SET LOCAL lock_timeout = 0")
     return ""
 
 
