@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from flask import Flask
 
 from tests.support.app import ALICE, Browser, RecordingQueue
-from tests.support.drafts import MASTER_PASSWORD, ODOO_HTTP_FORM
+from tests.support.drafts import MASTER_PASSWORD, NIGHTLY_FORM, ODOO_HTTP_FORM
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ErrorCode, TaskStatus
 from webapp.services import instances
@@ -199,6 +199,7 @@ def test_testing_shows_that_it_waits_then_each_check_with_what_to_do(
 
 def test_pause_and_resume(bob: Browser, alice: Browser, app: Flask) -> None:
     page = add(alice)
+    assert bob.submit(f"{page}/jobs/new", NIGHTLY_FORM).status_code == 303
 
     assert bob.submit(f"{page}/pause", hours="24", reason="customer migrates").status_code == 303
 

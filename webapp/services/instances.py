@@ -144,7 +144,7 @@ def pause_instance(instance_id: int, *, reason: str, until: datetime | None, act
         instance.updated_at = now
         _record(actor, "instance.paused", instance, {"reason": instance.pause_reason, "until": until}, now)
     _reconcile_jobs(instance_id, now)
-    return instance
+    return get_instance(instance_id)  # reconciling ends the session that the row belonged to
 
 
 def resume_instance(instance_id: int, *, actor: Actor, now: datetime) -> Instance:
@@ -160,7 +160,7 @@ def resume_instance(instance_id: int, *, actor: Actor, now: datetime) -> Instanc
             job.cursor_at, job.next_slot_at = now, None
         _record(actor, "instance.resumed", instance, {}, now)
     _reconcile_jobs(instance_id, now)
-    return instance
+    return get_instance(instance_id)  # reconciling ends the session that the row belonged to
 
 
 def mute_instance(instance_id: int, *, reason: str, until: datetime, actor: Actor, now: datetime) -> Instance:
