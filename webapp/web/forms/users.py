@@ -9,11 +9,7 @@ from webapp.core.passwords import LONGEST, SHORTEST
 from webapp.core.status import Role
 from webapp.web.forms.base import Form
 
-ROLE_CHOICES = {
-    Role.VIEWER.value: "Viewer: sees everything, changes nothing",
-    Role.OPERATOR.value: "Operator: jobs, starting and stopping backups, downloading archives",
-    Role.ADMIN.value: "Admin: instances, users and settings too",
-}
+ROLE_CHOICES = {role.value: role.value.capitalize() for role in Role}
 _NEW = {"autocomplete": "new-password"}
 _RULE = f"{SHORTEST} to {LONGEST} characters of any kind."
 
