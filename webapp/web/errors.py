@@ -11,6 +11,7 @@ from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException
 
 from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound, QueueDown, StoreError
+from webapp.core.status import ErrorCode
 from webapp.services.throttle import TooManyTries
 from webapp.web.headers import request_id
 
@@ -90,7 +91,9 @@ def _on_holdfast_error(error: HoldfastError) -> Response:
     if status >= 500:
         logger.warning("request %s: %s %s: %s", request_id(), request.method, request.path, error.message)
     title, hint = _SENTENCES[status]
-    response = _answer(status, title, error.message, error.hint or hint, code=error.code.value)
+    # An error that names no code of its own is called by its status: only a 500 is internal.
+    code = "" if error.code is ErrorCode.INTERNAL and status != 500 else error.code.value
+    response = _answer(status, title, error.message, error.hint or hint, code=code)
     if isinstance(error, TooManyTries):
         response.headers["Retry-After"] = str(error.retry_after_seconds)
     return response
@@ -104,6 +107,8 @@ def _on_http(error: HTTPException) -> Response:
     message = ""
     if status == 403 and error.description in ("viewer", "operator", "admin"):
         message = f"This needs the role {error.description}."
+    elif status == 400 and request.path.startswith("/api/"):
+        message = error.description or ""
     response = _answer(status, title, message, hint)
     for name in ("Allow", "Retry-After"):
         if value := dict(error.get_headers()).get(name):
