@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from flask import Flask
 
 from webapp import logs
@@ -24,6 +26,7 @@ def bare_app(settings: Settings) -> Flask:
 
 def assemble(app: Flask, settings: Settings) -> None:
     """Bind the database to the app and install the wiring. Neither the database nor Redis is asked anything yet."""
+    os.umask(0o077)  # archives, the database and its journal are nobody else's to read
     store.attach(app, settings.database_url)
     install(make_wiring(settings))
 

@@ -5,10 +5,11 @@ docs/settings.md lists them; a test compares.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class Settings:
     port: int
     secret_key: str
     vault_keys: tuple[str, ...]
-    workers: int = 2
+    workers: int = 3
     web_threads: int = 8
     compression_threads: int = 2
     log_level: str = "INFO"
@@ -77,7 +78,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         port=reader.number("PORT", 8000, 0, 65535),
         secret_key=reader.text("SECRET_KEY", "") or _kept(data / "secret.key", lambda: secrets.token_urlsafe(48)),
         vault_keys=_vault_keys(reader, data),
-        workers=reader.number("HOLDFAST_WORKERS", 2, 1, 64),
+        workers=reader.number("HOLDFAST_WORKERS", 3, 1, 64),
         web_threads=reader.number("HOLDFAST_WEB_THREADS", 8, 1, 64),
         compression_threads=reader.number("HOLDFAST_COMPRESSION_THREADS", 2, 1, 64),
         log_level=reader.choice("HOLDFAST_LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
@@ -170,15 +171,15 @@ def _make_private(directory: Path) -> None:
         raise SettingsError(f"HOLDFAST_DATA_DIR {directory} cannot be created: {error.strerror}.") from None
 
 
-def _kept(path: Path, make: object) -> str:
-    """The content of a key file, made with O_EXCL at first use so that two processes agree on one key."""
-    assert callable(make)
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="utf-8").strip()
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(str(make()) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
+def _kept(path: Path, make: Callable[[], str]) -> str:
+    """The content of a key file. Made at first use, whole or not at all, so that two processes agree on one key."""
+    if not path.exists():
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(make() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # another process was first: its key counts
+            os.link(name, path)
+        os.unlink(name)
     return path.read_text(encoding="utf-8").strip()

@@ -15,7 +15,7 @@ from flask import Flask
 
 from tests.support.app import ALICE, RecordingQueue
 from tests.support.factories import make_instance, make_job, make_run
-from webapp.core.errors import HoldfastError, SourceError
+from webapp.core.errors import HoldfastError, SourceError, TaskStopped
 from webapp.core.status import ErrorCode, StepStatus, TaskStatus
 from webapp.services import sweeper, tasks
 from webapp.services.execution import Outcome, execute
@@ -151,13 +151,7 @@ def test_a_permanent_fault_is_not_tried_again(run: Run) -> None:
 
 
 def test_a_shutdown_puts_the_task_back_without_counting_against_it(run: Run) -> None:
-    class ShutDownImminentException(Exception):
-        pass
-
-    def body(_task_id: int, reporter: TaskReporter) -> Outcome:
-        raise ShutDownImminentException
-
-    execute(run.id, body, clock=clock)
+    execute(run.id, failing(TaskStopped("The worker was shut down.", code=ErrorCode.SHUTDOWN)), clock=clock)
 
     ended = again(run.id)
     assert (ended.status, ended.max_attempts - ended.attempt) == (TaskStatus.PENDING, 1)

@@ -18,7 +18,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from webapp.core.errors import HoldfastError, TaskStopped
+from webapp.core.errors import HoldfastError
 from webapp.core.status import ErrorCode, TaskStatus, TaskType
 from webapp.logs import bound_task
 from webapp.services.reporting import Limits, TaskReporter, lease_lost_stop
@@ -99,16 +99,9 @@ def _work(task_id: int, body: Body, reporter: TaskReporter) -> tuple[Outcome | N
         return None, reporter.stopped or error
     except Exception as error:  # the worker's side of the three broad excepts
         db.session.rollback()
-        if type(error).__name__ == "ShutDownImminentException":
-            return None, shutdown_stop()
         logger.exception("the task's body raised")
         return None, reporter.stopped or _internal(error)
     return outcome, None
-
-
-def shutdown_stop() -> TaskStopped:
-    """The worker was asked to stop while the task ran."""
-    return TaskStopped("Stopped because the worker was shut down.", code=ErrorCode.SHUTDOWN)
 
 
 def _internal(error: Exception) -> HoldfastError:
