@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ FLAGS = (
 )
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+TALLEST = 2600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,6 +74,14 @@ class Sources:
     filestore: Path
     acme: OdooDatabase
 
+    @contextmanager
+    def held(self, database: str = "acme_prod") -> Iterator[None]:
+        """A dump of the database comes no further than to its tables: another session holds one of them."""
+        with self.server.connect(database) as holder:
+            holder.execute("BEGIN; LOCK TABLE mail_message IN ACCESS EXCLUSIVE MODE")
+            yield
+            holder.execute("ROLLBACK")
+
 
 Shoot = Callable[..., None]
 
@@ -95,21 +106,32 @@ def browser_context_args(browser_context_args: dict[str, Any]) -> dict[str, Any]
 
 
 @pytest.fixture(scope="session")
-def sources(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sources]:
-    """A PostgreSQL server with Odoo databases of some size and their filestore."""
-    filestore = tmp_path_factory.mktemp("filestore")
-    with running_server() as server:
+def sources() -> Iterator[Sources]:
+    """A PostgreSQL server with Odoo databases of some size and their filestore, in a path that may be shown in pictures."""
+    with TemporaryDirectory(prefix="odoo-") as odoo, running_server() as server:
+        filestore = Path(odoo) / "filestore"
         acme = build_odoo_database(server, "acme_prod", filestore, rows=8000, files=500, median_file_bytes=6000)
         build_odoo_database(server, "acme_test", filestore, rows=200, files=20, seed=8)
         yield Sources(server, filestore, acme)
 
 
 @pytest.fixture(scope="session")
-def holdfast(sources: Sources, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holdfast]:
-    """A Holdfast with a cast, several instances and two weeks of history; instance 1 is the real ``acme_prod``."""
-    directory = tmp_path_factory.mktemp("living") / "var"
-    seed_in_another_process(directory, sources.server.port, sources.filestore)
-    with running_holdfast(directory) as running:
+def holdfast(sources: Sources) -> Iterator[Holdfast]:
+    """A Holdfast with a cast, several instances and weeks of history; instance 1 is the real ``acme_prod``."""
+    with TemporaryDirectory(prefix="holdfast-", ignore_cleanup_errors=True) as home:
+        directory = Path(home) / "var"
+        seed_in_another_process(directory, sources.server.port, sources.filestore)
+        with running_holdfast(directory) as running:
+            yield running
+
+
+@pytest.fixture
+def fresh() -> Iterator[Holdfast]:
+    """A Holdfast that is started for the first time, in a directory that did not exist."""
+    with (
+        TemporaryDirectory(prefix="holdfast-", ignore_cleanup_errors=True) as home,
+        running_holdfast(Path(home) / "var") as running,
+    ):
         yield running
 
 
@@ -166,8 +188,11 @@ def shoot(tmp_path: Path) -> Shoot:
     directory = ROOT / kept if kept else tmp_path
     directory.mkdir(parents=True, exist_ok=True)
 
-    def shoot_page(page: Page, name: str, *, full: bool = True) -> None:
-        page.evaluate("document.fonts.ready")
-        page.screenshot(path=directory / f"{name}.png", full_page=full, animations="disabled", caret="hide")
+    def shoot_page(page: Page, name: str) -> None:
+        size = page.viewport_size or DESKTOP
+        tall = page.evaluate("document.fonts.ready.then(() => document.documentElement.scrollHeight)")
+        page.set_viewport_size({"width": size["width"], "height": min(max(tall, size["height"]), TALLEST)})
+        page.screenshot(path=directory / f"{name}.png", animations="disabled", caret="hide")
+        page.set_viewport_size(size)
 
     return shoot_page

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,10 @@ from playwright.sync_api import Page, expect
 
 from tests.browser import walks
 from tests.browser.conftest import Shoot, Sources
-from tests.browser.holdfast import Holdfast, running_holdfast
-from tests.support.cast import PASSWORD as ALICES_PASSWORD
+from tests.browser.holdfast import Holdfast
 from tests.support.postgres import PASSWORD, SUPERUSER, running_server
 
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Holdfast]:
-    """A Holdfast that was started for the first time, in a directory that did not exist."""
-    with running_holdfast(tmp_path / "home" / "var") as running:
-        yield running
 
 
 def test_from_the_printed_link_to_a_verified_backup_on_schedule(
@@ -30,17 +21,14 @@ def test_from_the_printed_link_to_a_verified_backup_on_schedule(
     set_up(fresh, page, shoot)
     add_instance(fresh, sources, page, shoot)
     write_job(page, shoot)
-    run = watch_the_scheduled_run(fresh, page, shoot)
+    run = watch_the_scheduled_run(fresh, sources, page, shoot)
     read_the_report(page, shoot)
     prove_the_download(page, sources, tmp_path)
     look_at_the_overview(fresh, page, shoot, run)
 
 
 def set_up(fresh: Holdfast, page: Page, shoot: Shoot) -> None:
-    page.goto(fresh.setup_link)
-    walks.fill(
-        page, {"username": "alice", "display_name": "Alice", "password": ALICES_PASSWORD, "repeated": ALICES_PASSWORD}
-    )
+    walks.open_setup(page, fresh)
     shoot(page, "01-setup")
     page.get_by_role("button", name="Create the administrator").click()
 
@@ -92,12 +80,14 @@ def write_job(page: Page, shoot: Shoot) -> None:
     shoot(page, "07-planned")
 
 
-def watch_the_scheduled_run(fresh: Holdfast, page: Page, shoot: Shoot) -> int:
-    page.goto(f"{fresh.url}/runs")
-    run = walks.wait_for_scheduled_run(page)
-    page.goto(f"{fresh.url}/runs/{run}")
-    expect(page.locator("#run-head .sub")).to_contain_text("Schedule")
-    shoot(page, "08-run-live")
+def watch_the_scheduled_run(fresh: Holdfast, sources: Sources, page: Page, shoot: Shoot) -> int:
+    with sources.held():
+        run = walks.wait_for_run(page, fresh.url)
+        expect(page.locator("#run-head .sub")).to_contain_text("Schedule")
+        expect(page.locator("#run-head h1 .pill")).to_contain_text("Running")
+        expect(page.locator("#run-progress progress")).to_be_visible()
+        expect(page.locator("#run-steps .step").nth(1)).to_be_visible()
+        shoot(page, "08-run-live")
 
     walks.wait_for_outcome(page, "Verified")
     return run
@@ -111,6 +101,7 @@ def read_the_report(page: Page, shoot: Shoot) -> None:
     expect(page.locator("#run-results .card-h .pill").first).to_have_text("Complete")
     expect(page.locator("#run-steps .step")).to_have_count(6)
     assert "spin" not in page.locator("#run-steps").inner_html()
+    expect(page.locator("#activity")).to_be_hidden()
     shoot(page, "09-run-verified")
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
+from tests.browser.holdfast import Holdfast
+from tests.support.cast import PASSWORD
 from tests.support.postgres import PostgresServer
 
 SLOT_SECONDS = 90
@@ -22,6 +24,12 @@ def fill(page: Page, values: Mapping[str, str]) -> None:
     """Type into the fields of these names."""
     for name, value in values.items():
         page.fill(f"[name={name}]", value)
+
+
+def open_setup(page: Page, fresh: Holdfast) -> None:
+    """Follow the printed link and fill in the form; stops before sending it."""
+    page.goto(fresh.setup_link)
+    fill(page, {"username": "alice", "display_name": "Alice", "password": PASSWORD, "repeated": PASSWORD})
 
 
 def wait_for_connection_test(page: Page, word: str) -> None:
@@ -37,20 +45,18 @@ def add_job(page: Page, name: str, cron: str) -> None:
     expect(page.locator("#preview .next li")).to_have_count(5)
 
 
-def wait_for_scheduled_run(page: Page) -> int:
-    """Reload the runs of the instance until the calendar has made one; its number."""
-    link = page.locator("#runs tbody a.name[href^='/runs/']").last
-    deadline = time.monotonic() + SLOT_SECONDS
+def wait_for_run(page: Page, root: str, trigger: str = "Schedule", seconds: float = SLOT_SECONDS) -> int:
+    """Look at the runs until there is one with this trigger, and open the newest of them; its number."""
+    page.goto(f"{root}/runs")
+    link = page.locator("#runs tbody tr", has_text=trigger).locator("a.name[href^='/runs/']").first
+    deadline = time.monotonic() + seconds
     while not link.count():
-        assert time.monotonic() < deadline, f"no run within {SLOT_SECONDS} s"
+        assert time.monotonic() < deadline, f"no run within {seconds} s"
         page.wait_for_timeout(300)
         page.reload()
-    return int((link.get_attribute("href") or "").rsplit("/", 1)[1])
-
-
-def outcome(page: Page) -> str:
-    """The word on the head of a run page."""
-    return page.locator("#run-head h1 .pill").inner_text()
+    path = link.get_attribute("href") or ""
+    page.goto(root + path)
+    return int(path.rsplit("/", 1)[1])
 
 
 def wait_for_outcome(page: Page, word: str) -> None:

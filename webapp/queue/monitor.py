@@ -18,7 +18,7 @@ from webapp.queue.bell import SCHEDULED_KEY, queue_key, running_key
 from webapp.queue.connection import errors_as_queue_down
 from webapp.queue.jobs import RqJob
 
-WORKER_IS_STALE_AFTER = timedelta(seconds=45)  # heartbeats come every 5 s at work, every 10 s at rest
+WORKER_IS_STALE_AFTER = timedelta(seconds=35)  # heartbeats come every 5 s at work, every 10 s at rest
 
 
 @dataclass(frozen=True, slots=True)

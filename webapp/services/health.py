@@ -20,7 +20,8 @@ from webapp.store.db import db, writing
 from webapp.store.models import Beat
 from webapp.store.revision import applied_revision, wanted_revision
 
-SCHEDULER_IS_SILENT_AFTER = timedelta(seconds=60)
+# It beats every 10 s. With the 5 s for which a report is kept and the 15 s between two looks of the overview: told within 60 s.
+SCHEDULER_IS_SILENT_AFTER = timedelta(seconds=35)
 FORGOTTEN_AFTER = timedelta(days=1)
 KEPT_SECONDS = 5
 _RESTART = "Start Holdfast again (make run), or the process alone: see Procfile."
