@@ -38,6 +38,7 @@ class Member:
     work: Callable[[], None]
     pid: int = 0
     starts: int = 0
+    up_since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -50,6 +51,7 @@ class Installation:
     members: list[Member] = field(default_factory=list)
     strangers: frozenset[int] = frozenset()
     visitors: list[int] = field(default_factory=list)
+    paused: set[int] = field(default_factory=set)
     next_look: float = 0.0
 
     @property
@@ -76,6 +78,7 @@ class Installation:
 
         member.pid = in_child(work)
         member.starts += 1
+        member.up_since = time.monotonic()
 
     def revive(self) -> None:
         """Start again what ended; see off visitors that got their answer."""
@@ -124,6 +127,18 @@ class Installation:
             return connection.execute(query).fetchall()
         finally:
             connection.close()
+
+    def scheduler_up_seconds(self) -> float:
+        """For how long one and the same scheduler has been at work now: neither killed nor paused."""
+        now = time.monotonic()
+        return max((now - member.up_since for member in self.schedulers if member.pid not in self.paused), default=0.0)
+
+    def woken(self, pid: int) -> None:
+        """A process goes on after a pause."""
+        self.paused.discard(pid)
+        for member in self.members:
+            if member.pid == pid:
+                member.up_since = time.monotonic()
 
     def is_writable(self, seconds: float = 1.5) -> bool:
         """Whether somebody can write to the database within so long."""

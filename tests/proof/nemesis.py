@@ -58,6 +58,7 @@ class Nemesis:
             if all_of_them or now >= at:
                 self._wakes.remove((at, pid))
                 _signal(pid, signal.SIGCONT)
+                self.installation.woken(pid)
 
     def kill_horse(self) -> bool:
         """SIGKILL the child of a worker that runs a task."""
@@ -113,6 +114,7 @@ class Nemesis:
             _signal(pid, signal.SIGCONT)
             return False
         self._wakes.append((time.monotonic() + seconds, pid))
+        self.installation.paused.add(pid)
         return True
 
     def _hit(self, pids: list[int], number: signal.Signals) -> bool:
