@@ -24,10 +24,10 @@ from webapp.core.status import (
 )
 from webapp.core.text import format_duration
 from webapp.services.schedule import is_paused
+from webapp.services.strips import RunMark, list_instance_marks, summarise
 from webapp.store.db import db
 from webapp.store.models import Archive, Instance, Job, Run
 
-STRIP_LENGTH = 30
 SILENT_CODES = (ErrorCode.SKIPPED_OVERLAP, ErrorCode.CANCELLED)
 
 
@@ -59,17 +59,6 @@ STATE_WORDS = {
     FleetState.PAUSED: "Paused",
     FleetState.NEW: "Never run",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class RunMark:
-    """One bar of the strip. ``kind``: ok, warn, fail, run or none (cancelled, skipped)."""
-
-    run_id: int
-    kind: str
-    at: datetime
-    word: str
-    size_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +97,12 @@ class FleetRow:
     @property
     def summary(self) -> str:
         """The strip in words."""
-        counts = [(kind, sum(mark.kind == kind for mark in self.marks)) for kind in ("ok", "warn", "fail", "run")]
-        words = {"ok": "succeeded", "warn": "with warnings", "fail": "failed", "run": "running"}
-        said = ", ".join(f"{count} {words[kind]}" for kind, count in counts if count)
-        return f"Last {len(self.marks)} runs: {said}" if said else "No runs yet"
+        return summarise(self.marks)
 
 
 @dataclass(slots=True)
 class _Facts:
-    marks: dict[int, list[RunMark]] = field(default_factory=lambda: defaultdict(list))
+    marks: dict[int, tuple[RunMark, ...]] = field(default_factory=dict)
     last: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
     newest: dict[int, dict[str, datetime]] = field(default_factory=lambda: defaultdict(dict))
     unverified: dict[int, Archive] = field(default_factory=dict)
@@ -153,31 +139,11 @@ def _gather(ids: Sequence[int]) -> _Facts:
 
 
 def _gather_marks(facts: _Facts, ids: Sequence[int]) -> None:
-    number = sa.func.row_number().over(partition_by=Run.instance_id, order_by=Run.id.desc()).label("n")
-    inner = sa.select(Run.id, number).where(Run.instance_id.in_(ids), Run.status != TaskStatus.PENDING).subquery()
-    query = sa.select(Run).where(Run.id.in_(sa.select(inner.c.id).where(inner.c.n <= STRIP_LENGTH))).order_by(Run.id)
-    for run in db.session.scalars(query):
+    facts.marks = list_instance_marks(ids)
+    running = sa.select(Run).where(Run.instance_id.in_(ids), Run.status == TaskStatus.RUNNING)
+    for run in db.session.scalars(running):
         assert run.instance_id is not None
-        facts.marks[run.instance_id].append(mark_of(run))
-        if run.status is TaskStatus.RUNNING:
-            facts.running[run.instance_id] = run
-
-
-def mark_of(run: Run) -> RunMark:
-    """A run as one bar of a strip."""
-    kinds = {
-        TaskStatus.COMPLETED: ("ok", "succeeded"),
-        TaskStatus.COMPLETED_WITH_WARNINGS: ("warn", "finished with warnings"),
-        TaskStatus.FAILED: ("fail", "failed"),
-        TaskStatus.RUNNING: ("run", "running"),
-        TaskStatus.PENDING: ("run", "waiting"),
-    }
-    kind, word = kinds[run.status]
-    if run.error_code is ErrorCode.CANCELLED:
-        kind, word = "none", "cancelled"
-    if run.error_code is ErrorCode.SKIPPED_OVERLAP:
-        kind, word = "none", "skipped"
-    return RunMark(run.id, kind, run.started_at or run.created_at, word, run.size_bytes)
+        facts.running[run.instance_id] = run
 
 
 def _gather_last_runs(facts: _Facts, ids: Sequence[int]) -> None:
@@ -252,7 +218,7 @@ def _row(instance: Instance, facts: _Facts, now: datetime) -> FleetRow:
     is_late = bool(wanted) and any(newest.get(name) is None or newest[name] < late_at for name in wanted)
     state, problem, hint, run_id = _judge(instance, facts, now, oldest=oldest, is_late=is_late)
     running = facts.running.get(instance.id)
-    marks = tuple(facts.marks[instance.id])
+    marks = facts.marks[instance.id]
     count, size = facts.stored.get(instance.id, (0, 0))
     return FleetRow(
         instance=instance,

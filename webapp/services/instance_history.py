@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,8 +10,8 @@ import sqlalchemy as sa
 
 from webapp.core.cron import describe, parse
 from webapp.core.status import ACTIVE_STATUSES, ErrorCode, TaskStatus, TaskType
-from webapp.services.fleet import STRIP_LENGTH, RunMark, mark_of
 from webapp.services.jobs import list_jobs
+from webapp.services.strips import RunMark, list_job_marks, summarise
 from webapp.store.db import db
 from webapp.store.models import Job, Run, Task
 
@@ -32,10 +31,7 @@ class JobRow:
     @property
     def summary(self) -> str:
         """The strip in words."""
-        words = {"ok": "succeeded", "warn": "with warnings", "fail": "failed", "run": "running"}
-        counts = [(sum(mark.kind == kind for mark in self.marks), word) for kind, word in words.items()]
-        said = ", ".join(f"{count} {word}" for count, word in counts if count)
-        return f"Last {len(self.marks)} runs: {said}" if said else "No runs yet"
+        return summarise(self.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +57,13 @@ class DaySize:
 def list_job_rows(instance_id: int) -> list[JobRow]:
     """The live jobs of an instance by name, with their strips."""
     jobs = list_jobs(instance_id)
-    marks = _marks_of([job.id for job in jobs])
-    return [JobRow(job, describe(parse(job.cron)), tuple(marks[job.id])) for job in jobs]
+    marks = list_job_marks([job.id for job in jobs])
+    return [JobRow(job, describe(parse(job.cron)), marks[job.id]) for job in jobs]
 
 
 def job_row(job: Job) -> JobRow:
     """One job with its strip."""
-    return JobRow(job, describe(parse(job.cron)), tuple(_marks_of([job.id])[job.id]))
-
-
-def _marks_of(job_ids: Sequence[int]) -> dict[int, list[RunMark]]:
-    number = sa.func.row_number().over(partition_by=Run.job_id, order_by=Run.id.desc()).label("n")
-    inner = sa.select(Run.id, number).where(Run.job_id.in_(job_ids), Run.status != TaskStatus.PENDING).subquery()
-    query = sa.select(Run).where(Run.id.in_(sa.select(inner.c.id).where(inner.c.n <= STRIP_LENGTH))).order_by(Run.id)
-    found: dict[int, list[RunMark]] = defaultdict(list)
-    for run in db.session.scalars(query):
-        assert run.job_id is not None
-        found[run.job_id].append(mark_of(run))
-    return found
+    return JobRow(job, describe(parse(job.cron)), list_job_marks([job.id])[job.id])
 
 
 def list_history(instance_id: int, only: str = "", limit: int = HISTORY_LENGTH) -> History:
@@ -104,23 +89,26 @@ def _count(query: sa.Select[Run]) -> int:
 def list_sizes(instance_id: int, now: datetime) -> list[DaySize]:
     """The largest successful backup of each of the last 90 days, oldest first: the growth of the instance."""
     query = (
-        sa.select(Run.started_at, Run.size_bytes, Run.database_bytes, Run.filestore_bytes)
+        sa.select(
+            sa.func.max(Run.started_at, type_=Run.started_at.type),
+            sa.func.max(Run.size_bytes),
+            sa.func.max(Run.database_bytes),
+            sa.func.max(Run.filestore_bytes),
+        )
         .where(
             Run.instance_id == instance_id,
             Run.size_bytes.is_not(None),
-            Run.created_at > now - timedelta(days=CHART_DAYS),
+            Run.started_at > now - timedelta(days=CHART_DAYS),
             Run.status.in_([TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_WARNINGS]),
         )
-        .order_by(Run.id)
+        .group_by(sa.func.date(Run.started_at))
+        .order_by(sa.func.date(Run.started_at))
     )
-    days: dict[str, DaySize] = {}
-    for at, size, database, filestore in db.session.execute(query):
-        if at is None or size is None:
-            continue
-        day = at.date().isoformat()
-        if day not in days or days[day].size_bytes < size:
-            days[day] = DaySize(at, size, database, filestore)
-    return [days[day] for day in sorted(days)]
+    return [
+        DaySize(at, size, database, filestore)
+        for at, size, database, filestore in db.session.execute(query)
+        if at is not None and size is not None
+    ]
 
 
 def is_busy(instance_id: int) -> bool:
