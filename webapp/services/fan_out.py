@@ -21,7 +21,7 @@ from webapp.store.models import FanOut, Job, Run, Slot, Task
 
 def fan_out(task_id: int, *, clock: Callable[[], datetime]) -> None:
     """Execute a FanOut task: discover the databases, then make one Run for each, once."""
-    execute(task_id, lambda i, reporter: _fan_out(i, reporter, clock), clock=clock, on_failure=_fan_out_failed)
+    execute(task_id, lambda i, reporter: _fan_out(i, reporter, clock), clock=clock, on_failure=record_fan_out_failure)
 
 
 def _fan_out(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
@@ -58,8 +58,8 @@ def _has_run(session: Session, slot_id: int | None, database: str) -> bool:
     return session.scalar(sa.select(Run.id).where(Run.slot_id == slot_id, Run.database_name == database)) is not None
 
 
-def _fan_out_failed(session: Session, task: Task) -> None:
-    """A slot whose databases could not be found is a failed run in the history, not a silence."""
+def record_fan_out_failure(session: Session, task: Task) -> None:
+    """A slot whose databases could not be found is a failed run in the history, not a silence. In the settling transaction."""
     assert isinstance(task, FanOut)
     if task.job is None or task.error_code is ErrorCode.CANCELLED:
         return

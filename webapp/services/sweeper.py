@@ -19,12 +19,13 @@ from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, 
 from webapp.engine.shelf import Placed, Shelf
 from webapp.services.archives import adopt_archive
 from webapp.services.execution import cancelled_words, error_columns, retry_values
+from webapp.services.fan_out import record_fan_out_failure
 from webapp.services.retention import add_retention, resume_deletions
 from webapp.services.store import the_shelf
 from webapp.services.tasks import cancelled_values, ring
 from webapp.store.claims import release_target, settle_pending, take_expired
 from webapp.store.db import db, release, writing
-from webapp.store.models import Archive, Run, TargetLock, Task, TaskLog, TaskStep
+from webapp.store.models import Archive, FanOut, Run, TargetLock, Task, TaskLog, TaskStep
 
 logger = logging.getLogger(__name__)
 
@@ -141,6 +142,9 @@ def _give_up(session: Session, task: Task, fence: int, now: datetime) -> list[in
     _close_steps(session, task.id, now, StepStatus.FAILED)
     _say(session, task.id, now, "error", error.message)
     release_target(session, task.id)
+    if again is None and isinstance(task, FanOut):
+        session.expire(task)
+        record_fan_out_failure(session, task)
     logger.warning("task %s: its worker was lost%s", task.id, "; it will be tried again" if again else "")
     return []
 
