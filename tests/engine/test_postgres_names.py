@@ -187,12 +187,20 @@ def test_the_environment_and_home_of_the_worker_are_ignored(
         "PGAPPNAME": "evil",
         "PGTZ": "Pacific/Apia",
         "PGDATESTYLE": "nonsense",
+        "PGGEQO": "nonsense",
         "PGTARGETSESSIONATTRS": "read-only",
         "PGREQUIREAUTH": "none",
         "PGCHANNELBINDING": "require",
         "PGGSSENCMODE": "require",
         "PGLOADBALANCEHOSTS": "random",
-        "LD_PRELOAD": "",
+        "PGSSLCERTMODE": "require",
+        "PGMINPROTOCOLVERSION": "3.2",
+        "PGMAXPROTOCOLVERSION": "3.2",
+        "PGSSLMINPROTOCOLVERSION": "TLSv1.3",
+        "PGSSLMAXPROTOCOLVERSION": "TLSv1",
+        "PGREQUIREPEER": "evil",
+        "PGSSLCRLDIR": "/nonexistent",
+        "PGSSLNEGOTIATION": "direct",
     }
     for key, value in poison.items():
         monkeypatch.setenv(key, value)

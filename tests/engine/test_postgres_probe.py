@@ -16,6 +16,7 @@ from webapp.core.status import ErrorCode, FilestoreKind
 from webapp.engine.pgtools import PgTools
 from webapp.engine.report import SilentReporter
 from webapp.engine.sources.postgres import PostgresSource
+from webapp.engine.ssh import generate_key
 
 PASSED, FAILED = CheckState.PASSED, CheckState.FAILED
 WARNING, SKIPPED = CheckState.WARNING, CheckState.SKIPPED
@@ -175,3 +176,17 @@ def test_a_file_with_other_content_is_noticed(postgres_server: PostgresServer, t
 
     assert probe(postgres_server.plan(tmp_path), "altered")["filestore"].state is FAILED
     postgres_server.drop_database("altered")
+
+
+def test_a_tunnel_that_the_host_forbids_says_what_to_allow(
+    postgres_server: PostgresServer, prod: OdooDatabase, ssh_server: SshServer
+) -> None:
+    private, public = generate_key()
+    with open(ssh_server.directory / "authorized_keys", "a") as file:
+        file.write(f"restrict {public}\n")
+
+    checks = probe(postgres_server.plan(tunnel=ssh_server.plan(private_key=private)))
+
+    assert checks["ssh"].state is PASSED
+    assert checks["login"].state is FAILED
+    assert "port-forwarding" in checks["login"].hint

@@ -31,6 +31,15 @@ _NOTHING = "/nonexistent/holdfast"
 _HOST = re.compile(r"(/[^,\x00-\x1f]{0,100})|([A-Za-z0-9_:][A-Za-z0-9._:%-]{0,252})")
 _SSLMODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SYSTEM_CA_FILES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
+# Options without a built-in default for which an empty value does not mean «not given».
+_NEUTRAL = {
+    "require_auth": "none,password,md5,scram-sha-256,gss,sspi",
+    "sslcertmode": "allow",
+    "min_protocol_version": "3.0",
+    "max_protocol_version": "3.0",
+}
+# The variables of libpq that no connection option overrules; they have no business in a worker at all.
+_NOT_OVERRULED = ("PGSERVICE", "PGDATESTYLE", "PGTZ", "PGGEQO")
 # A dump may leave a session idle for hours; none of these limits of a role or database may end it.
 _NO_LIMITS = (
     "statement_timeout",
@@ -131,7 +140,8 @@ class Access:
 def open_access(plan: PostgresPlan, reporter: Reporter) -> Iterator[Access]:
     """Prepare what reaching the server needs (tunnel, password file, certificates); all of it is gone afterwards."""
     require_usable(plan)
-    os.environ.pop("PGSERVICE", None)  # The one variable of libpq that no connection option overrules.
+    for variable in _NOT_OVERRULED:
+        os.environ.pop(variable, None)
     with ExitStack() as stack:
         port = None
         if plan.tunnel is not None:
@@ -224,5 +234,5 @@ def _defaults_of_poisoned_options(given: dict[str, Any]) -> dict[str, str]:
         keyword = option.keyword.decode()
         if option.envvar is None or option.envvar.decode() not in os.environ or keyword in given:
             continue
-        undone[keyword] = option.compiled.decode() if option.compiled else ""
+        undone[keyword] = option.compiled.decode() if option.compiled else _NEUTRAL.get(keyword, "")
     return undone

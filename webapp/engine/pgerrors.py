@@ -92,6 +92,10 @@ def connect_failure(error: psycopg.Error, plan: PostgresPlan, database: str) -> 
         if re.search(pattern, text, re.I):
             return SourceError(f"{_place(plan, database)}: {text}", hint=hint, code=code, permanent=permanent)
     hint = "Check host and port, listen_addresses of the server, and firewalls in between."
+    if plan.tunnel is not None:
+        hint = (
+            f"Check host and port as seen from {plan.tunnel.host}, and that its authorized_keys allows port-forwarding."
+        )
     return SourceError(f"{_place(plan, database)}: {text}", hint=hint, code=ErrorCode.CONNECTION_FAILED)
 
 

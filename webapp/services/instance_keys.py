@@ -57,8 +57,9 @@ def pasted_key_columns(private: Secret) -> tuple[Secret, str]:
 
 
 def authorized_keys_line(instance: Instance) -> str:
-    """What to add on the host: our key, allowed to run commands and nothing else."""
-    return f"restrict {instance.ssh_public_key}" if instance.ssh_public_key else ""
+    """What to add on the host: our key, allowed to run commands, to reach PostgreSQL where it must, and nothing else."""
+    options = "restrict,port-forwarding" if instance.pg_through_ssh else "restrict"
+    return f"{options} {instance.ssh_public_key}" if instance.ssh_public_key else ""
 
 
 def read_host_key(line: str) -> HostKey:
