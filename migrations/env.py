@@ -18,10 +18,10 @@ database = current_app.extensions["migrate"].db
 
 def run() -> None:
     """Upgrade or downgrade as alembic was asked."""
-    with database.engine.connect() as connection:
-        if connection.dialect.name == "sqlite":
-            connection.connection.driver_connection.execute("PRAGMA foreign_keys=OFF")
-        connection = connection.execution_options(sqlite_write=True)
+    with database.engine.connect() as opened:
+        if opened.dialect.name == "sqlite":
+            opened.connection.driver_connection.execute("PRAGMA foreign_keys=OFF")
+        connection = opened.execution_options(sqlite_write=True)
         context.configure(
             connection=connection,
             target_metadata=database.metadata,
