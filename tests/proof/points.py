@@ -57,16 +57,20 @@ class Verdict:
 
 
 def list_points(stage: Stage, execute: Execute) -> list[Point]:
-    """Every call of one whole run, by a run that is only watched."""
+    """Every call of one whole run, in the order in which they came in a run that was only watched."""
     place = stage.sandbox("dry")
     trace = stage.directory / "trace"
     child, tracer = start_traced(place, execute, ["-o", str(trace)])
     code = exit_code(child)
     tracer.communicate(timeout=30)
     assert code == 0, f"the run under trace ended with {code}"
-    counts = collections.Counter(re.findall(r"^(?:\d+ +)?(\w+)\(", trace.read_text(errors="replace"), re.MULTILINE))
+    counts: collections.Counter[str] = collections.Counter()
+    points = []
+    for call in re.findall(r"^(?:\d+ +)?(\w+)\(", trace.read_text(errors="replace"), re.MULTILINE):
+        counts[call] += 1
+        points.append(Point(call, counts[call]))
     shutil.rmtree(place)
-    return [Point(call, number) for call, count in sorted(counts.items()) for number in range(1, count + 1)]
+    return points
 
 
 def try_point(stage: Stage, point: Point, execute: Execute, manner: Manner) -> Verdict:
