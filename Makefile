@@ -12,7 +12,7 @@ run: $(READY) ## Set everything up and start Holdfast
 	@exec $(BIN)/holdfast up
 
 test: $(READY_DEV) ## Set everything up and run all tests
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 
 quick: $(READY_DEV) ## The tests that take seconds
 	$(BIN)/pytest -q -m "not slow and not browser"
