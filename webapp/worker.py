@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import configure_mappers
 
 from webapp.assembly import bare_app
+from webapp.core.errors import HoldfastError
 from webapp.queue.connection import connect
 from webapp.queue.layout import ALL_QUEUES
 from webapp.queue.schedule import TaskScheduler, keep_moving
@@ -91,7 +92,8 @@ class _Tick:
     def _safely(self, action: Callable[[], None], name: str) -> None:
         try:
             action()
-        except (SQLAlchemyError, OSError):
+        except (SQLAlchemyError, OSError, HoldfastError, LookupError, ValueError):
+            # A scheduler that ends of one bad row or one full disk would end again at every start.
             db.session.rollback()
             logger.exception("%s failed; it is tried again in a moment", name)
         finally:

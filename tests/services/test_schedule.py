@@ -240,3 +240,34 @@ def test_many_schedulers_at_once_make_each_slot_once(app: Flask) -> None:
     slots = [slot for slot in all_slots() if slot.job_id == job_id]
     assert [slot.scheduled_at for slot in slots] == moments
     assert len(all_runs()) == sum(slot.state is SlotState.FANNED_OUT for slot in slots)
+
+
+def test_a_clock_that_was_set_back_stops_no_job() -> None:
+    made = job(cron="* * * * *")
+    schedule.reconcile(NOW + timedelta(minutes=5))
+    with writing() as session:
+        schedule.settle_new_job(session.get_one(type(made), made.id), NOW + timedelta(minutes=2))
+
+    for minute in range(3, 8):
+        schedule.reconcile(NOW + timedelta(minutes=minute))
+
+    times = [slot.scheduled_at for slot in all_slots()]
+    assert times == [NOW + timedelta(minutes=minute) for minute in range(1, 8)]
+
+
+def test_a_job_that_cannot_be_scheduled_holds_up_no_other() -> None:
+    broken, sound = (job(instance={"name": name}).id for name in ("one", "two"))
+    with writing() as session:
+        session.execute(sa.text("UPDATE job SET overlap_policy = 'no such word' WHERE id = :id"), {"id": broken})
+
+    schedule.reconcile(DUE)
+
+    assert [run.job_id for run in all_runs()] == [sound]
+
+
+def test_a_database_named_twice_is_backed_up_once() -> None:
+    job(instance={"databases": ["acme", "acme"]})
+
+    schedule.reconcile(DUE)
+
+    assert [run.database_name for run in all_runs()] == ["acme"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -35,6 +35,8 @@ from webapp.services.tasks import request
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, Verification
 
+CLOCK_TOLERANCE = timedelta(minutes=5)
+
 
 def add_archive(session: Session, run: Run, result: BackupResult, *, now: datetime) -> Archive:
     """The row of a finished archive, inside the transaction that settles its run."""
@@ -52,7 +54,7 @@ def add_archive(session: Session, run: Run, result: BackupResult, *, now: dateti
         relative_path=result.relative_path,
         size_bytes=result.size_bytes,
         sha256=result.sha256,
-        taken_at=_moment(result.facts.snapshot_at, now),
+        taken_at=_taken_at(result.facts.snapshot_at, run.started_at or now, now),
         created_at=now,
         state=ArchiveState.QUARANTINED if result.quarantined else ArchiveState.STORED,
         verification_status=_status(report),
@@ -84,7 +86,7 @@ def adopt_archive(session: Session, run: Run, manifest: Manifest, relative_path:
         relative_path=relative_path,
         size_bytes=manifest.size_bytes,
         sha256=manifest.sha256,
-        taken_at=_moment(manifest.snapshot_at, now),
+        taken_at=_taken_at(manifest.snapshot_at, moment_of(manifest.started_at, now), now),
         created_at=now,
         state=ArchiveState.STORED,
         verification_status=VerificationStatus.PASSED if checks else VerificationStatus.NOT_RUN,
@@ -107,7 +109,14 @@ def _status(report: VerificationReport | None) -> VerificationStatus:
     return VerificationStatus.PASSED if report.passed else VerificationStatus.FAILED
 
 
-def _moment(text: str, otherwise: datetime) -> datetime:
+def _taken_at(snapshot_at: str, started_at: datetime, now: datetime) -> datetime:
+    """When the source was read. A source whose clock is wrong, or lies, must not choose what retention takes for old."""
+    taken = moment_of(snapshot_at, started_at)
+    return taken if started_at - CLOCK_TOLERANCE <= taken <= now + CLOCK_TOLERANCE else started_at
+
+
+def moment_of(text: str, otherwise: datetime) -> datetime:
+    """An ISO 8601 time as an aware datetime."""
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
@@ -252,7 +261,9 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
     task = db.session.get_one(Verification, task_id)
     archive_id, level = task.archive_id, task.level
     archive = get_archive(archive_id)
-    path, expectation = file_path(archive), expectation_of_manifest(read_manifest(archive))
+    path, manifest = file_path(archive), read_manifest(archive)
+    # The row knows best what was written: archives that changed places took their manifests with them.
+    expectation = replace(expectation_of_manifest(manifest), size_bytes=archive.size_bytes, sha256=archive.sha256)
     release()
     reporter.step("verify", "Verify")
     report = verify_archive(path, expectation, level, reporter)

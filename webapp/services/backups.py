@@ -17,7 +17,7 @@ from webapp.engine import backup as engine_backup
 from webapp.engine.sources.registry import build_source
 from webapp.services.archives import add_archive, newest_verified
 from webapp.services.execution import Outcome, execute
-from webapp.services.instance_plans import source_plan
+from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.reporting import TaskReporter
 from webapp.services.retention import add_retention
 from webapp.services.runs import get_run
@@ -36,6 +36,7 @@ def execute_run(run_id: int, *, clock: Callable[[], datetime]) -> None:
 def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
     run = get_run(run_id)
     plan = backup_plan(run, clock())
+    reporter.hide(*secrets_of(plan.source))
     source = build_source(plan.source)
     release()
     result = engine_backup.run(plan, source, reporter)

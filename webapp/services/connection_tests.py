@@ -16,7 +16,7 @@ from webapp.engine.sources.base import Source
 from webapp.engine.sources.registry import build_source
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
-from webapp.services.instance_plans import source_plan
+from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.instances import get_instance
 from webapp.services.reporting import TaskReporter
 from webapp.services.tasks import add, ring
@@ -90,7 +90,9 @@ def _test(task_id: int, reporter: TaskReporter) -> Outcome:
     needs_host_key = (
         instance.pg_through_ssh or instance.filestore_kind is FilestoreKind.SSH
     ) and not instance.ssh_host_key
-    source = build_source(source_plan(instance))
+    plan = source_plan(instance)
+    reporter.hide(*secrets_of(plan))
+    source = build_source(plan)
     release()
     if needs_host_key:
         checks = [_host_key_missing()]

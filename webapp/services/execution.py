@@ -84,24 +84,35 @@ def execute(
         outcome, error = _work(task_id, body, reporter)
         if error is None and outcome is not None:
             error = _settle_success(holder, reporter, outcome, clock())
-        if error is not None:
-            _settle_error(holder, reporter, error, clock(), on_failure)
+        if error is not None and _settle_error(holder, reporter, error, clock(), on_failure):
+            _undo(outcome)
         release()
 
 
+def _undo(outcome: Outcome | None) -> None:
+    """Remove what a body made that was told to stop after its last look; certainly ours, since the failure was stored."""
+    if outcome is not None and outcome.undo is not None:
+        outcome.undo()
+
+
 def _work(task_id: int, body: Body, reporter: TaskReporter) -> tuple[Outcome | None, HoldfastError | None]:
+    outcome: Outcome | None = None
+    error: HoldfastError | None = None
     try:
         with reporter:
             outcome = body(task_id, reporter)
             reporter.check()
-    except HoldfastError as error:
-        db.session.rollback()
-        return None, reporter.stopped or error
-    except Exception as error:  # the worker's side of the three broad excepts
-        db.session.rollback()
+    except HoldfastError as raised:
+        error = reporter.stopped or raised
+    except Exception as raised:  # the worker's side of the three broad excepts
         logger.exception("the task's body raised")
-        return None, reporter.stopped or _internal(error)
-    return outcome, None
+        error = reporter.stopped or _internal(raised)
+    if error is not None:
+        db.session.rollback()
+    for said in (error, outcome.error if outcome is not None else None):
+        if said is not None:  # what the other side answered may be in it
+            said.message, said.hint = reporter.clean(said.message), reporter.clean(said.hint)
+    return outcome, error
 
 
 def _internal(error: Exception) -> HoldfastError:
@@ -114,7 +125,7 @@ def _internal(error: Exception) -> HoldfastError:
 
 def _claim(task_id: int, now: datetime) -> Holder | None:
     """Claim the task, and its target when it is a run; a busy target puts the run back for later."""
-    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    owner = f"{socket.gethostname()[:50]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     lease = now + timedelta(seconds=wired().lease_seconds)
     with writing() as session:
         holder = claim_task(session, task_id, owner, now=now, lease_until=lease)
@@ -210,8 +221,8 @@ def _settle_error(
     error: HoldfastError,
     now: datetime,
     on_failure: Callable[[Session, Task], None] | None,
-) -> None:
-    """Failed for good, or pending again when a retry is due. Lease lost: nothing, another settles it."""
+) -> bool:
+    """Failed for good, or pending again when a retry is due. False, the lease being lost: nothing, another settles it."""
     reporter.log(error.message, "error")
     with writing() as session:
         task = get_task(holder.task_id)
@@ -229,7 +240,7 @@ def _settle_error(
             values = {**values, **cancelled_words(task, now)}
         if not reporter.write_gathered(session, **values):
             logger.warning("could not settle: the lease was lost (%s)", error.code.value)
-            return
+            return False
         release_target(session, holder.task_id)
         freed = _wake_waiting(session, task, now)
         if again is None and on_failure is not None:
@@ -237,6 +248,7 @@ def _settle_error(
             on_failure(session, task)
     logger.warning("ended: %s: %s%s", error.code.value, error.message, " (will be tried again)" if again else "")
     ring(freed)
+    return True
 
 
 def cancelled_words(task: Task, now: datetime) -> dict[str, Any]:

@@ -8,15 +8,18 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.core.errors import InvalidInput
+from webapp.core.errors import InvalidInput, SourceError
+from webapp.core.naming import check_database_name
 from webapp.core.status import ErrorCode, TaskStatus
 from webapp.engine.sources.registry import build_source
 from webapp.services.execution import Outcome, execute
-from webapp.services.instance_plans import source_plan
+from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.reporting import TaskReporter
 from webapp.services.runs import add_run
 from webapp.store.db import db, release
 from webapp.store.models import FanOut, Job, Run, Slot, Task
+
+MOST_DATABASES = 1000
 
 
 def fan_out(task_id: int, *, clock: Callable[[], datetime]) -> None:
@@ -27,13 +30,15 @@ def fan_out(task_id: int, *, clock: Callable[[], datetime]) -> None:
 def _fan_out(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
     task = db.session.get_one(FanOut, task_id)
     job = task.job
-    if job is None:
+    if job is None or job.deleted_at is not None or job.instance.deleted_at is not None:
         raise InvalidInput("The job of this task no longer exists.")
-    source = build_source(source_plan(job.instance))
+    plan = source_plan(job.instance)
+    reporter.hide(*secrets_of(plan))
+    source = build_source(plan)
     job_id, slot_id, triggered_by = job.id, task.slot_id, task.triggered_by
     release()
     reporter.step("discover", "Find databases")
-    names = source.list_databases()
+    names = _usable(source.list_databases(), reporter)
     reporter.log(f"{len(names)} found: {', '.join(names)}" if names else "None found.")
     if not names:
         reporter.warn(ErrorCode.NO_DATABASES, "The instance lists no databases, so there was nothing to back up.")
@@ -50,6 +55,24 @@ def _fan_out(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]
 
     outcome.store = store
     return outcome
+
+
+def _usable(names: list[str], reporter: TaskReporter) -> list[str]:
+    """The names that a database can have, each once. Raises SourceError when there are more than anybody has."""
+    if len(names) > MOST_DATABASES:
+        raise SourceError(
+            f"The server lists {len(names):,} databases; Holdfast backs up at most {MOST_DATABASES:,} with one job.",
+            hint="Name the databases in the job, and look what answers at this address.",
+            code=ErrorCode.INVALID_CONFIGURATION,
+            permanent=True,
+        )
+    usable = []
+    for name in dict.fromkeys(names):
+        try:
+            usable.append(check_database_name(name))
+        except InvalidInput as error:
+            reporter.warn(ErrorCode.INVALID_CONFIGURATION, f"{name[:80]!r} is left out. {error.message}")
+    return usable
 
 
 def _has_run(session: Session, slot_id: int | None, database: str) -> bool:

@@ -7,6 +7,8 @@ from webapp.core.status import FilestoreKind, InstanceKind
 from webapp.services.wiring import wired
 from webapp.store.models import Instance
 
+SHORTEST_HIDDEN = 8
+
 
 def secret_context(instance: Instance, field: str) -> str:
     """What a secret is sealed together with, so that it opens in its own row and field only."""
@@ -18,6 +20,19 @@ def source_plan(instance: Instance) -> SourcePlan:
     if instance.kind is InstanceKind.ODOO_HTTP:
         return _odoo_http_plan(instance)
     return _postgres_plan(instance)
+
+
+def secrets_of(plan: SourcePlan) -> list[str]:
+    """The secrets in the plan, for the reporter to keep out of what it writes: the other side may send one back.
+
+    Short ones are left out: they are words, such as odoo, and a mark in place of each would only point at them.
+    """
+    if isinstance(plan, OdooHttpPlan):
+        found = [plan.master_password]
+    else:
+        hosts = [host for host in (plan.tunnel, plan.filestore.ssh) if host is not None]
+        found = [plan.password, *(host.private_key for host in hosts)]
+    return [secret.reveal() for secret in found if len(secret.reveal()) >= SHORTEST_HIDDEN]
 
 
 def ssh_plan(instance: Instance) -> SshPlan | None:

@@ -106,6 +106,10 @@ class TaskReporter:
         """Remove these from everything reported from now on."""
         self._secrets.extend(s for s in secrets if s)
 
+    def clean(self, text: str) -> str:
+        """The text as it may be stored and shown: without control characters and hidden secrets, of bounded length."""
+        return redact(strip_controls(text), self._secrets)[:LONGEST_LINE]
+
     def step(self, key: str, title: str, detail: str = "") -> None:
         """See engine.report.Reporter."""
         self.check()
@@ -123,7 +127,7 @@ class TaskReporter:
             if self._lines >= MOST_LINES:
                 return
             self._lines += 1
-            text = redact(strip_controls(message), self._secrets)[:LONGEST_LINE]
+            text = self.clean(message)
             if self._lines == MOST_LINES:
                 text, level = "The log is full; later lines are not kept.", "warning"
             self._gathered.lines.append((self._lines, self._clock(), level, text))
@@ -131,7 +135,7 @@ class TaskReporter:
     def warn(self, code: ErrorCode, message: str) -> None:
         """See engine.report.Reporter."""
         with self._lock:
-            clean = redact(strip_controls(message), self._secrets)[:LONGEST_LINE]
+            clean = self.clean(message)
             self.warnings.append({"code": code.value, "message": clean})
             if self._step is not None:
                 self._step.status = StepStatus.WARNING
@@ -145,7 +149,7 @@ class TaskReporter:
         with self._lock:
             self._gathered.progress["progress_percent"] = percent
             if message:
-                self._gathered.progress["progress_message"] = redact(strip_controls(message), self._secrets)[:255]
+                self._gathered.progress["progress_message"] = message  # cleaned when written: this is called often
 
     def check(self) -> None:
         """See engine.report.Reporter."""
@@ -183,10 +187,14 @@ class TaskReporter:
     # The background thread
 
     def _keep(self) -> None:
-        while not self._done.wait(WRITE_SECONDS):
-            self._beat()
-            if time.monotonic() - self._began > self._limits.time_limit_seconds:
-                self.stop(time_limit_stop(self._limits.time_limit_seconds))
+        try:
+            while not self._done.wait(WRITE_SECONDS):
+                self._beat()
+                if time.monotonic() - self._began > self._limits.time_limit_seconds:
+                    self.stop(time_limit_stop(self._limits.time_limit_seconds))
+        finally:
+            if not self._done.is_set():  # The thread dies: nobody renews the lease or watches the time any more.
+                self.stop(lease_lost_stop())
 
     def _beat(self) -> None:
         waited = time.monotonic() - self._renewed
@@ -231,7 +239,10 @@ class TaskReporter:
             gathered, self._gathered = self._gathered, _Gathered()
             self._in_flight = gathered
         lease = self._clock() + timedelta(seconds=self._limits.lease_seconds)
-        if not update_held(session, self.holder, {"lease_until": lease, **gathered.progress, **values}):
+        progress = dict(gathered.progress)
+        if "progress_message" in progress:
+            progress["progress_message"] = self.clean(progress["progress_message"])[:255]
+        if not update_held(session, self.holder, {"lease_until": lease, **progress, **values}):
             return False
         for n, at, level, message in gathered.lines:
             session.add(TaskLog(task_id=self.holder.task_id, n=n, at=at, level=level, message=message))

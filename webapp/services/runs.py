@@ -20,9 +20,9 @@ from webapp.store.models import FanOut, Job, Run, Slot, Task
 
 def effective_selection(job: Job) -> tuple[DatabaseSelection, list[str]]:
     """Which databases the job means: its own choice, or the instance's."""
-    if job.database_selection is not None:
-        return job.database_selection, list(job.databases)
-    return job.instance.database_selection, list(job.instance.databases)
+    chosen = job if job.database_selection is not None else job.instance
+    assert chosen.database_selection is not None
+    return chosen.database_selection, list(dict.fromkeys(chosen.databases))
 
 
 def get_run(run_id: int) -> Run:

@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
-from webapp.core.cron import CronError, next_after, parse, slots_between
-from webapp.core.errors import QueueDown
+from webapp.core.cron import next_after, parse, slots_between
+from webapp.core.errors import HoldfastError, QueueDown
 from webapp.core.status import (
     DatabaseSelection,
     ErrorCode,
@@ -47,9 +48,9 @@ PUSH_BATCH = 2000
 def reconcile(now: datetime) -> None:
     """One pass over everything; called at start, and every few seconds by each scheduler."""
     for job_id in _ids(sa.select(Job.id).where(Job.next_slot_at <= now, Job.deleted_at.is_(None))):
-        _settle_safely(job_id, now)
+        _alone(partial(settle_job, job_id, now), f"job {job_id} cannot be scheduled")
     for slot_id in _ids(sa.select(Slot.id).where(Slot.state == SlotState.OPEN, Slot.due_at <= now)):
-        fan_out_slot(slot_id, now)
+        _alone(partial(fan_out_slot, slot_id, now), f"slot {slot_id} cannot be started")
     push_pending(now)
     release()
 
@@ -69,13 +70,18 @@ def _ids(query: sa.Select[int]) -> Sequence[int]:
     return found
 
 
-def _settle_safely(job_id: int, now: datetime) -> None:
+def _alone(action: Callable[[], None], failure: str) -> None:
+    """One job's trouble is no other's: it is logged, and tried again with the next pass."""
     try:
-        settle_job(job_id, now)
-    except IntegrityError:  # another scheduler inserted the same slot first: its row counts
-        logger.info("job %s: its slot was already there", job_id)
-    except CronError as error:
-        logger.warning("job %s cannot be scheduled: %s", job_id, error)
+        action()
+    except IntegrityError:  # another scheduler inserted the same rows first: they count
+        logger.info("%s: it was there already", failure)
+    except HoldfastError as error:
+        logger.warning("%s: %s", failure, error.message)
+        release()
+    except (StatementError, LookupError, ValueError):
+        logger.exception(failure)
+        release()
 
 
 def is_paused(instance: Instance, now: datetime) -> bool:
@@ -100,10 +106,20 @@ def settle_job(job_id: int, now: datetime) -> None:
             return
         cursor = max(job.cursor_at, now - FARTHEST_BACK)
         due = slots_between(parse(job.cron), job.time_zone, cursor, now, MOST_SLOTS)
-        if due:
-            _add_slots(session, job, due, now)
+        new = _without_known(session, job, due)
+        if new:
+            _add_slots(session, job, new, now)
         job.cursor_at = due[-1] if due else now
         job.next_slot_at = _next_slot(job, job.cursor_at)
+
+
+def _without_known(session: Session, job: Job, due: list[datetime]) -> list[datetime]:
+    """The times that have no slot yet: a clock that was set back leads over some a second time."""
+    query = sa.select(Slot.scheduled_at).where(
+        Slot.job_id == job.id, Slot.scheduled_at >= min(due, default=job.cursor_at)
+    )
+    known = set(session.scalars(query))
+    return [scheduled_at for scheduled_at in due if scheduled_at not in known]
 
 
 def _add_slots(session: Session, job: Job, due: list[datetime], now: datetime) -> None:

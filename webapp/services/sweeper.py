@@ -7,6 +7,7 @@ are tried again or failed as ``worker_lost``. Only what is dead is cleaned: a wo
 from __future__ import annotations
 
 import logging
+import os
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -14,10 +15,11 @@ from sqlalchemy.orm import Session
 
 from webapp.core.errors import HoldfastError, StoreError
 from webapp.core.manifest import Manifest
+from webapp.core.naming import ParsedName
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
-from webapp.engine.shelf import Placed, Shelf
-from webapp.services.archives import adopt_archive
+from webapp.engine.shelf import Placed, Shelf, read_side_car
+from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, moment_of
 from webapp.services.execution import cancelled_words, error_columns, retry_values
 from webapp.services.fan_out import record_fan_out_failure
 from webapp.services.retention import add_retention, resume_deletions
@@ -42,6 +44,7 @@ def sweep(now: datetime) -> None:
     if shelf is not None:
         _clear_workplaces(shelf)
         _clear_orphans(shelf)
+        mark_missing(shelf)
         resume_deletions(now)
     release()
 
@@ -71,11 +74,29 @@ def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None)
         task = session.get(Task, task_id)
         if task is None:
             return
-        if isinstance(task, Run) and placed is not None and placed.manifest is not None and not placed.quarantined:
+        if isinstance(task, Run) and placed is not None and _is_adoptable(task, placed):
             rung = _adopt(session, task, placed, now)
         else:
             rung = _give_up(session, task, fence, now)
     ring(rung)
+
+
+def _is_adoptable(run: Run, placed: Placed) -> bool:
+    manifest = placed.manifest
+    if manifest is None or placed.quarantined or not _is_of(run, manifest):
+        return False
+    return placed.size_bytes == manifest.size_bytes
+
+
+def _is_of(run: Run, manifest: Manifest) -> bool:
+    """Whether the archive is this very run's.
+
+    Ids begin anew when the app's database is lost or put back to an older copy; what then lies in the store under a
+    run's number may be the last good backup of another.
+    """
+    if (manifest.run_id, manifest.instance_id, manifest.database) != (run.id, run.instance_id, run.database_name):
+        return False
+    return moment_of(manifest.started_at, run.created_at) >= run.created_at - CLOCK_TOLERANCE
 
 
 def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[int]:
@@ -188,17 +209,22 @@ def _clear_workplaces(shelf: Shelf) -> None:
 
 
 def _clear_orphans(shelf: Shelf) -> None:
-    """Placed archives of an older fence whose run ended otherwise. Unknown runs are left alone: they may be adopted."""
+    """Placed archives of a run that ended otherwise. What is not certainly a run's of ours is left alone."""
     known = _known_directories()
     for directory, name in shelf.list_directories():
-        if directory in known:
-            continue
-        run = db.session.get(Run, name.run_id, populate_existing=True)
-        superseded = run is not None and (run.fence > name.fence or run.status.is_final)
-        release()  # a run that was final is read before its archive, which was committed with it
-        if superseded and directory not in _known_directories():
+        if directory not in known and _is_orphan(shelf, directory, name) and directory not in _known_directories():
             logger.warning("removing an archive that no run stands for: %s", directory)
             shelf.remove(directory)
+
+
+def _is_orphan(shelf: Shelf, directory: str, name: ParsedName) -> bool:
+    run = db.session.get(Run, name.run_id, populate_existing=True)
+    superseded = run is not None and (run.fence > name.fence or run.status.is_final)
+    release()  # a run that was final is read before its archive, which was committed with it
+    if run is None or not superseded:
+        return False
+    manifest = read_side_car(os.path.join(shelf.root, directory))
+    return manifest is not None and _is_of(run, manifest)
 
 
 def _known_directories() -> set[str]:
@@ -208,21 +234,29 @@ def _known_directories() -> set[str]:
     return found
 
 
-def mark_missing(now: datetime, limit: int = 200) -> int:
+def mark_missing(shelf: Shelf) -> int:
     """Archives whose file is gone are said to be missing, never expired; back again when the file is. How many changed."""
-    shelf = _shelf()
-    if shelf is None:
-        return 0
+    there = {directory for directory, _ in shelf.list_directories()}
     states = (ArchiveState.STORED, ArchiveState.MISSING)
-    rows = db.session.execute(
-        sa.select(Archive.id, Archive.relative_path, Archive.state).where(Archive.state.in_(states)).limit(limit)
-    ).all()
+    query = sa.select(Archive.id, Archive.relative_path, Archive.state).where(Archive.state.in_(states))
+    rows = db.session.execute(query).all()
     release()
     changed = 0
     for archive_id, path, state in rows:
-        wanted = ArchiveState.STORED if shelf.exists(path) else ArchiveState.MISSING
-        if wanted is not state:
-            with writing() as session:
-                session.get_one(Archive, archive_id).state = wanted
-            changed += 1
+        if (path.rpartition("/")[0] in there) is (state is ArchiveState.STORED):
+            continue
+        # Placed or taken away since the list was read? The file itself decides; a store that is gone raises.
+        found = ArchiveState.STORED if shelf.exists(path) else ArchiveState.MISSING
+        if found is not state:
+            changed += _change_state(archive_id, state, found)
     return changed
+
+
+def _change_state(archive_id: int, state: ArchiveState, found: ArchiveState) -> int:
+    with writing() as session:
+        archive = session.get_one(Archive, archive_id)
+        if archive.state is not state:
+            return 0
+        archive.state = found
+    logger.warning("restore point %s is now %s", archive_id, found.value)
+    return 1
