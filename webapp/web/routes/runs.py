@@ -66,6 +66,7 @@ def export() -> ResponseReturnValue:
     """The filtered list as CSV, at most 10,000 rows."""
     found, _ = run_pages.list_runs(read_filter(1, 10_000))
     now = request_time()
+
     def rows() -> Iterator[tuple[object, ...]]:
         for run in found:
             yield (
