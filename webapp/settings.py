@@ -68,6 +68,13 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     _make_private(data)
     archives = Path(reader.text("HOLDFAST_ARCHIVE_DIR", str(data / "archives"))).expanduser().resolve()
     redis_url = reader.text("REDIS_URL", "")
+    lease = reader.number("HOLDFAST_LEASE_SECONDS", 60, 2, 3600)
+    heartbeat = reader.number("HOLDFAST_HEARTBEAT_SECONDS", min(15, lease // 2), 1, 600)
+    if heartbeat * 2 > lease:
+        raise SettingsError(
+            f"HOLDFAST_HEARTBEAT_SECONDS ({heartbeat}) must be at most half of HOLDFAST_LEASE_SECONDS ({lease}).",
+            hint="A lease that is renewed too late ends while its task still runs.",
+        )
     return Settings(
         data_directory=data,
         archive_directory=archives,
@@ -86,8 +93,8 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         cookie_secure=reader.flag("HOLDFAST_COOKIE_SECURE", default=False),
         session_idle_minutes=reader.number("HOLDFAST_SESSION_IDLE_MINUTES", 30, 1, 1440),
         session_absolute_hours=reader.number("HOLDFAST_SESSION_ABSOLUTE_HOURS", 12, 1, 168),
-        lease_seconds=reader.number("HOLDFAST_LEASE_SECONDS", 60, 2, 3600),
-        heartbeat_seconds=reader.number("HOLDFAST_HEARTBEAT_SECONDS", 15, 1, 600),
+        lease_seconds=lease,
+        heartbeat_seconds=heartbeat,
         reconcile_seconds=reader.number("HOLDFAST_RECONCILE_SECONDS", 5, 1, 30),
         poll_scale=reader.decimal("HOLDFAST_POLL_SCALE", 1.0, 0.02, 10.0),
         allowed_hosts=tuple(name for name in reader.text("HOLDFAST_ALLOWED_HOSTS", "").split(",") if name),
