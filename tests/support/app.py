@@ -60,6 +60,7 @@ class RecordingQueue:
     later: list[dict[str, Any]] = field(default_factory=list)
     down: bool = False
     workers: int = 1
+    listens_to: tuple[str, ...] = ("default", "backups")
 
     def push(self, **entry: Any) -> None:
         self._ask()
@@ -85,7 +86,7 @@ class RecordingQueue:
         if self.down:
             return QueueReport(reachable=False, error="Redis cannot be reached.", hint="Start Redis.")
         names = [f"worker-{number}" for number in range(1, self.workers + 1)]
-        workers = tuple(WorkerSeen(name, ("default", "backups"), "idle", now, alive=True) for name in names)
+        workers = tuple(WorkerSeen(name, self.listens_to, "idle", now, alive=True) for name in names)
         return QueueReport(reachable=True, queues=(QueueSeen("default", 0, 0, None),), workers=workers)
 
     def _ask(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from tests.support.app import Browser, RecordingQueue
+from tests.support.factories import make_instance, make_job
 from webapp.core.reports import CheckState
 from webapp.services import health
 from webapp.services.wiring import Wiring
@@ -33,7 +34,7 @@ def test_ready_when_everything_runs(app: Flask, mallory: Browser) -> None:
 
     assert answer.status_code == 200
     assert answer.json["ready"] is True
-    assert set(answer.json["checks"]) == {"database", "migrations", "redis", "workers", "scheduler", "disk"}
+    assert set(answer.json["checks"]) == {"database", "migrations", "redis", "workers", "scheduler", "calendar", "disk"}
 
 
 def test_a_stranger_learns_no_addresses_from_it(app: Flask, mallory: Browser, queue: RecordingQueue) -> None:
@@ -46,7 +47,9 @@ def test_a_stranger_learns_no_addresses_from_it(app: Flask, mallory: Browser, qu
 
 
 @pytest.mark.parametrize(("seconds", "state"), [(34, CheckState.PASSED), (36, CheckState.FAILED)])
-def test_a_silent_scheduler_is_missed_soon_enough_to_be_told_within_a_minute(service: Flask, now: datetime, seconds: int, state: CheckState) -> None:
+def test_a_silent_scheduler_is_told_within_a_minute(
+    service: Flask, now: datetime, seconds: int, state: CheckState
+) -> None:
     health.record_beat("scheduler", "one", started_at=now, now=now)
 
     report = health.check(now + timedelta(seconds=seconds))
@@ -100,3 +103,22 @@ def test_an_admin_sees_health_on_the_settings_page(alice: Browser, queue: Record
 
     assert "Redis cannot be reached." in page
     assert "The scheduler is not running" in page
+
+
+def test_a_scheduler_that_beats_and_gets_nowhere_is_said(service: Flask, now: datetime) -> None:
+    make_job(make_instance(now), now, cron="* * * * *")
+    late = now + timedelta(minutes=4)
+    health.record_beat("scheduler", "one", started_at=now, now=late)
+    assert health.check(now + timedelta(minutes=2)).checks[-2].state is CheckState.PASSED
+
+    report = health.check(late)
+
+    assert report.line == "1 job is overdue, the first since 20 Nov 09:31 UTC."
+    assert not report.ready
+
+
+def test_workers_that_take_no_backups_are_not_enough(service: Flask, now: datetime, queue: RecordingQueue) -> None:
+    health.record_beat("scheduler", "one", started_at=now, now=now)
+    queue.listens_to = ("default", "notifications")
+
+    assert health.check(now).line == "No running worker listens to the queue backups, so what waits there is not done."

@@ -13,15 +13,20 @@ import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.core.reports import Check, CheckState
+from webapp.core.status import QueueName
+from webapp.core.text import plural
 from webapp.engine.shelf import SENTINEL
 from webapp.services.settings import get_settings
 from webapp.services.wiring import wired
 from webapp.store.db import db, writing
-from webapp.store.models import Beat
+from webapp.store.models import Beat, Job
 from webapp.store.revision import applied_revision, wanted_revision
 
 # It beats every 10 s. With the 5 s for which a report is kept and the 15 s between two looks of the overview: told within 60 s.
 SCHEDULER_IS_SILENT_AFTER = timedelta(seconds=35)
+# Slots are settled every few seconds, whether workers are free or not.
+OVERDUE_AFTER = timedelta(minutes=2)
+NEEDED_QUEUES = (QueueName.BACKUPS.value, QueueName.DEFAULT.value)
 FORGOTTEN_AFTER = timedelta(days=1)
 KEPT_SECONDS = 5
 _RESTART = "Start Holdfast again (make run), or the process alone: see Procfile."
@@ -71,6 +76,7 @@ def check(now: datetime) -> HealthReport:
             _check_migrations(),
             *_check_queue(now),
             _check_scheduler(now),
+            _check_calendar(now),
             _check_disk(wired().archive_directory, get_settings().reserve_bytes),
         ),
     )
@@ -155,6 +161,10 @@ def _check_queue(now: datetime) -> tuple[Check, ...]:
     if alive == 0:
         detail = "No worker is running, so nothing is backed up."
         return (_passed("redis", "Redis", "reachable"), _failed("workers", "Workers", detail, _RESTART))
+    heard = {name for worker in report.workers_alive for name in worker.queues}
+    if unheard := [name for name in NEEDED_QUEUES if name not in heard]:
+        detail = f"No running worker listens to the queue {' or '.join(unheard)}, so what waits there is not done."
+        return (_passed("redis", "Redis", "reachable"), _failed("workers", "Workers", detail, _RESTART))
     waiting = sum(queue.waiting for queue in report.queues)
     return (
         _passed("redis", "Redis", "reachable"),
@@ -169,6 +179,19 @@ def _check_scheduler(now: datetime) -> Check:
         detail = f"The scheduler is not running {since}, so no job starts by itself."
         return _failed("scheduler", "Scheduler", detail, _RESTART)
     return _passed("scheduler", "Scheduler", f"seen {max(0, int((now - last).total_seconds()))} s ago")
+
+
+def _check_calendar(now: datetime) -> Check:
+    """A scheduler may beat and yet get nowhere: what counts is that no job is overdue."""
+    query = sa.select(sa.func.count(), sa.func.min(Job.next_slot_at, type_=Job.next_slot_at.type))
+    late = query.where(Job.next_slot_at < now - OVERDUE_AFTER, Job.enabled.is_(True), Job.deleted_at.is_(None))
+    count, since = db.session.execute(late).one()
+    if count:
+        detail = f"{count} {plural(count, 'job is', 'jobs are')} overdue, the first since {since:%d %b %H:%M} UTC."
+        return _failed(
+            "calendar", "Calendar", detail, "The scheduler's log says why. If it stands still, start it again."
+        )
+    return _passed("calendar", "Calendar", "no job is overdue")
 
 
 def _check_disk(directory: Path, reserve_bytes: int) -> Check:
