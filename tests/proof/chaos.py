@@ -8,10 +8,8 @@ its archive; and at no moment may a run have been «running» for longer than le
 from __future__ import annotations
 
 import collections
-import json
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +18,7 @@ from tests.proof.aftermath import check_aftermath, summarise_aftermath
 from tests.proof.installation import LEASE_SECONDS, RECONCILE_SECONDS, Installation, command_of, running_installation
 from tests.proof.invariants import check_server
 from tests.proof.nemesis import Nemesis
-from tests.proof.stage import DATABASE, KEY, Stage, app_in, exit_code, in_child
+from tests.proof.stage import DATABASE, KEY, Stage, answer_in_child, in_child
 from tests.support.app import ALICE, service_context
 from tests.support.factories import make_instance, make_job
 from tests.support.postgres import PASSWORD, SUPERUSER
@@ -101,7 +99,7 @@ class Seen:
 def run_chaos(stage: Stage, *, kills: int, seed: int) -> list[str]:
     """Torment an installation with ``kills`` blows, let it recover, and list what is broken."""
     place = stage.sandbox("chaos")
-    enabled_at = _in_context(place, lambda: furnish(stage, place))
+    enabled_at = answer_in_child(place, lambda: furnish(stage, place))
     seen = Seen()
     with running_installation(place) as installation:
         nemesis = Nemesis(installation, random.Random(seed))
@@ -116,7 +114,7 @@ def run_chaos(stage: Stage, *, kills: int, seed: int) -> list[str]:
         starts = sum(member.starts for member in installation.members)
     broken += seen.broken()
     broken += [f"left over: {command_of(pid)}" for pid in installation.orphans()]
-    broken += _in_context(place, lambda: check_aftermath(enabled_at, disabled_at))
+    broken += answer_in_child(place, lambda: check_aftermath(enabled_at, disabled_at))
     broken += check_server(stage)
     print(f"chaos: {nemesis.done.total()} blows in {tormented:.0f} s, seed {seed}; quiet {quiet:.0f} s later")
     print("  " + ", ".join(f"{count} × {name}" for name, count in nemesis.done.most_common()))
@@ -125,7 +123,7 @@ def run_chaos(stage: Stage, *, kills: int, seed: int) -> list[str]:
         f"  longest time a task was running after its lease ({LEASE_SECONDS} s) had ended: {seen.longest_stale:.1f} s; "
         f"of these with a scheduler at work: {seen.longest_unswept:.1f} s"
     )
-    for line in _in_context(place, summarise_aftermath):
+    for line in answer_in_child(place, summarise_aftermath):
         print(f"  {line}")
     return broken
 
@@ -151,9 +149,15 @@ def furnish(stage: Stage, place: Path) -> str:
         )
         _job(instance, now, name="Every minute", overlap_policy=policies[number % len(policies)])
         if number < 2:
-            _job(instance, now, name="Second", overlap_policy=OverlapPolicy.QUEUE)
+            _job(instance, now, name="Every minute, too", overlap_policy=OverlapPolicy.QUEUE)
         if number == 2:
-            _job(instance, now, name="All", database_selection=DatabaseSelection.ALL, content=Content.DATABASE)
+            _job(
+                instance,
+                now,
+                name="Every minute, all",
+                database_selection=DatabaseSelection.ALL,
+                content=Content.DATABASE,
+            )
     return now.isoformat()
 
 
@@ -215,7 +219,7 @@ def calm_down(installation: Installation, nemesis: Nemesis, seen: Seen) -> str:
             jobs.set_enabled(job_id, False, actor=ALICE, now=now)
         return now.isoformat()
 
-    return _in_context(installation.place, disable)
+    return answer_in_child(installation.place, disable)
 
 
 def wait_for_quiet(installation: Installation, seen: Seen) -> list[str]:
@@ -227,17 +231,3 @@ def wait_for_quiet(installation: Installation, seen: Seen) -> list[str]:
             return [f"not quiet after {QUIET_SECONDS:.0f} s: task {row}" for row in waiting]
         step(installation, None, seen)
     return []
-
-
-def _in_context(place: Path, question: Callable[[], object]) -> object:
-    """The answer of a question that needs the services, asked in a child, so that we hold no connection over a fork."""
-    answer = place / "answer.json"
-
-    def ask() -> None:
-        with service_context(app_in(place)):
-            answer.write_text(json.dumps(question()))
-
-    code = exit_code(in_child(ask))
-    if code != 0:
-        raise RuntimeError(f"a question to the installation ended with {code}")
-    return json.loads(answer.read_text())

@@ -4,7 +4,8 @@
    exactly that call, once per point, on a fresh copy of the stage. Then the sweeper comes, the run is repeated, and we look.
 2. *Stall*: the same with SIGSTOP. While it stands still its run is settled and repeated by others; then it goes on, a zombie.
 3. *Negative control*: the same kills on a naive variant, which must fail, or the harness is blind.
-4. *Chaos* (tests/proof/chaos.py): workers, schedulers and Redis are killed at random while slots fall due.
+4. *Calendar* (tests/proof/calendar.py): three schedulers on a fast clock, killed at random over ten thousand slots.
+5. *Chaos* (tests/proof/chaos.py): workers, schedulers and Redis are killed at random while slots fall due.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from tests.proof.calendar import run_calendar
 from tests.proof.chaos import run_chaos
 from tests.proof.invariants import Execute, check_server, execute_run
 from tests.proof.naive import execute_run_naively
@@ -72,6 +74,7 @@ def main() -> int:
     )
     parser.add_argument("--stalls", type=int, default=0, help="points to stall at; 0 for all, -1 for none")
     parser.add_argument("--naive-limit", type=int, default=60)
+    parser.add_argument("--minutes", type=int, default=200, help="minutes of the calendar; 0 to leave it out")
     parser.add_argument("--kills", type=int, default=200, help="blows of the chaos; 0 to leave it out")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
@@ -86,10 +89,11 @@ def main() -> int:
         left = check_server(stage)
         naive_points = enumerate_points(stage, execute_run_naively, Manner.KILL, sample(wanted.naive_limit))
         naive = summarise("naive, killed", naive_points)
+        calendar = run_calendar(stage, jobs=50, minutes=wanted.minutes, seed=wanted.seed) if wanted.minutes else []
         chaos = run_chaos(stage, kills=wanted.kills, seed=wanted.seed) if wanted.kills else []
-    for line in [*left, *chaos]:
+    for line in [*left, *calendar, *chaos]:
         print(f"violation: {line}")
-    good = not (kills or stalls or left or chaos) and naive > 0
+    good = not (kills or stalls or left or calendar or chaos) and naive > 0
     print("proved" if good else "NOT proved")
     return 0 if good else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import flask_migrate
 from cryptography.fernet import Fernet
@@ -121,6 +123,20 @@ def app_in(place: Path) -> Flask:
         heartbeat_seconds=settings.heartbeat_seconds,
     )
     return create_app(settings, wiring)
+
+
+def answer_in_child(place: Path, question: Callable[[], Any]) -> Any:
+    """The answer (as JSON) to a question that needs the services, asked in a child: we hold no connection over a fork."""
+    answer = place / "answer.json"
+
+    def ask() -> None:
+        with service_context(app_in(place)):
+            answer.write_text(json.dumps(question()))
+
+    code = exit_code(in_child(ask))
+    if code != 0:
+        raise RuntimeError(f"a question to the installation ended with {code}")
+    return json.loads(answer.read_text())
 
 
 def in_child(work: Callable[[], None]) -> int:
