@@ -66,8 +66,8 @@ class Holdfast:
 
     def wait_until_ready(self) -> None:
         """Web, worker, scheduler and Redis all answer."""
-        wait_for(lambda: "is running." in self.said or self.process.poll() is not None, "it runs", 60)
-        wait_for(lambda: self.is_ready() or self.process.poll() is not None, "it is ready", 60)
+        wait_for(lambda: "is running." in self.said or self.process.poll() is not None, "it runs", 120)
+        wait_for(lambda: self.is_ready() or self.process.poll() is not None, "it is ready", 120)
         assert self.process.poll() is None, self.said
 
     def family(self, *words: str) -> list[int]:

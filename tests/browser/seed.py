@@ -65,6 +65,8 @@ class Past:
     database: str
     size_bytes: int
     draft: dict[str, Any]
+    rows: int = 412_001
+    tables: int = 1_204
     last: str = "ok"
     silent_days: int = 0
     days: int = DAYS
@@ -148,7 +150,7 @@ def fill(app: Flask, port: int, filestore: Path, *, now: datetime) -> None:
             "filestore_path": str(filestore),
             "tags": "prod",
         }
-        pasts = (Past("acme-prod", "Acme Industries", "acme_prod", 11_200_000, real), *PASTS)
+        pasts = (Past("acme-prod", "Acme Industries", "acme_prod", 7_700_000, real, rows=9_020, tables=10), *PASTS)
         instances = {past.name: add_instance(past, now) for past in pasts}
         with writing():
             add_history(pasts, now)
@@ -163,11 +165,15 @@ def add_instance(past: Past, now: datetime) -> int:
     draft = {"database_selection": "single", "databases": (past.database,), **past.draft, "name": past.name}
     began = now - timedelta(days=past.days + 1) if past.days else now
     instance_id = create_instance(InstanceDraft(**{**draft, "customer": past.customer}), actor=ALICE, now=began).id
-    hour = (now - timedelta(hours=6)).hour
+    first = first_night(instance_id, now)
     is_odoo = past.draft["kind"] != "postgres"
     content = "database_and_filestore" if is_odoo else "database"
     nightly = JobDraft(
-        name="Nightly", cron=f"{now.minute} {hour} * * *", content=content, retention_value=str(KEPT), retries="0"
+        name="Nightly",
+        cron=f"{first.minute} {first.hour} * * *",
+        content=content,
+        retention_value=str(KEPT),
+        retries="0",
     )
     create_job(instance_id, nightly, actor=ALICE, now=now)
     with writing():
@@ -182,15 +188,19 @@ def add_history(pasts: Sequence[Past], now: datetime) -> None:
     jobs = {job.instance.name: job for job in list_jobs()}
     chance = random.Random(4)
     nights = [
-        (now - timedelta(days=day, hours=6) + timedelta(seconds=40 * jobs[past.name].id), past)
+        (first_night(jobs[past.name].instance_id, now) - timedelta(days=day), past)
         for past in pasts
         for day in range(past.silent_days, past.days)
     ]
     for at, past in sorted(nights, key=lambda night: night[0]):
         add_run(past, jobs[past.name], at, now=now, chance=chance)
     for job in jobs.values():
-        if job.instance.name != "acme-prod":
-            add_connection_test(job, now - timedelta(days=1))
+        add_connection_test(job, now - timedelta(days=1))
+
+
+def first_night(instance_id: int, now: datetime) -> datetime:
+    """When the instance's newest slot was: five to seven hours ago, each instance at another minute."""
+    return (now - timedelta(hours=6)).replace(minute=(7 * instance_id) % 60, second=0, microsecond=0)
 
 
 def add_run(past: Past, job: Job, at: datetime, *, now: datetime, chance: random.Random) -> None:
@@ -220,7 +230,7 @@ def add_run(past: Past, job: Job, at: datetime, *, now: datetime, chance: random
     db.session.flush()
     add_story(run, at, seconds, STORY_FAILED if failed else STORY)
     if not failed:
-        add_archive(run, job, at, size, gone=day >= past.silent_days + KEPT)
+        add_archive(run, past, job, at, size, gone=day >= past.silent_days + KEPT)
 
 
 FATES: dict[str, dict[str, Any]] = {
@@ -283,7 +293,7 @@ def add_story(run: Run, at: datetime, seconds: float, story: Sequence[tuple[str,
             at = after
 
 
-def add_archive(run: Run, job: Job, at: datetime, size: int, *, gone: bool) -> Archive:
+def add_archive(run: Run, past: Past, job: Job, at: datetime, size: int, *, gone: bool) -> Archive:
     """What the run left: a file of that size (all holes) below the store, or the memory of one that retention deleted."""
     base = archive_base_name(at, run.database_name)
     path = f"{instance_directory(job.instance)}/{archive_directory_name(at, run.database_name, run.id, 1)}/{base}.zip"
@@ -292,7 +302,7 @@ def add_archive(run: Run, job: Job, at: datetime, size: int, *, gone: bool) -> A
         "size_bytes": size,
         "report": [check.as_json() for check in CHECKS],
     }
-    values |= {"sha256": hashlib.sha256(path.encode()).hexdigest(), "row_total": 412_001, "table_count": 1_204}
+    values |= {"sha256": hashlib.sha256(path.encode()).hexdigest(), "row_total": past.rows, "table_count": past.tables}
     values |= {"postgresql_version": "15.8", "odoo_version": job.instance.odoo_version}
     if gone:
         values |= {

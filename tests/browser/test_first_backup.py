@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import walks
 from tests.browser.conftest import Shoot, Sources
 from tests.browser.holdfast import Holdfast
 from tests.support.postgres import PASSWORD, SUPERUSER, running_server
-
-pytestmark = pytest.mark.timeout(300)
 
 
 def test_from_the_printed_link_to_a_verified_backup_on_schedule(

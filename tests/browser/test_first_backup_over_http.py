@@ -15,8 +15,6 @@ from tests.support.odoo_like import Database, OdooLike
 from tests.support.odoo_zip import attachments, odoo_zip
 from tests.support.postgres import running_server
 
-pytestmark = pytest.mark.timeout(300)
-
 RIGHT = "correct horse"
 FILES = attachments(30)
 

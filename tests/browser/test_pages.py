@@ -14,8 +14,6 @@ from tests.browser import walks
 from tests.browser.conftest import DESKTOP, PHONE, Problems, Shoot, Sources, sign_in
 from tests.browser.holdfast import Holdfast
 
-pytestmark = pytest.mark.timeout(120)
-
 NARROWEST = {"width": 320, "height": 640}
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 OPTIONS: dict[str, Any] = {"runOnly": {"type": "tag", "values": list(RULES)}, "resultTypes": ["violations"]}
@@ -209,6 +207,9 @@ def test_a_viewer_sees_clean_pages_without_what_is_not_theirs(
 def test_forms_that_were_refused_are_clean(alice: Page, visit: Visit, problems: Problems) -> None:
     problems.allow("status of 422")
     alice.goto("/instances/new?kind=odoo_postgres")
+    walks.fill(
+        alice, {"name": "acme-prod", "pg_host": "not a host!", "pg_user": "odoo", "filestore_path": "relative/path"}
+    )
     alice.get_by_role("button", name="Add instance").click()
     expect(alice.locator(".errors")).to_be_focused()
     visit(alice, "instance-new-refused")

@@ -25,6 +25,7 @@ from webapp.web.tables import csv_response, page_number
 
 bp = Blueprint("instances", __name__)
 PAGE_LENGTH = 25
+GLANCE_LENGTH = 12
 
 
 @bp.get("/instances", endpoint="list")
@@ -96,7 +97,7 @@ def show(instance_id: int) -> ResponseReturnValue:
         "connection",
         **_head(instance_id, "overview", now),
         jobs=instance_history.list_job_rows(instance_id),
-        history=instance_history.list_history(instance_id, which),
+        history=instance_history.list_history(instance_id, which, limit=GLANCE_LENGTH),
         which=which,
         sizes=instance_history.list_sizes(instance_id, now),
         is_busy=instance_history.is_busy(instance_id),
