@@ -155,6 +155,34 @@ def test_retention_drops_what_the_plan_says_and_keeps_the_newest(place: Place) -
     assert [directory for directory, _ in the_shelf().list_directories()] == [new.relative_path.rpartition("/")[0]]
 
 
+def test_what_failed_its_verification_goes_when_newer_ones_are_kept(place: Place) -> None:
+    good = place.odoo.databases["acme"]
+    place.odoo.databases["acme"] = Database(zip_bytes=odoo_zip("acme", with_filestore=False))
+    place.back_up()
+    place.odoo.databases["acme"] = good
+    with writing() as session:
+        for archive in session.scalars(sa.select(Archive)):
+            archive.taken_at -= timedelta(days=1)
+    place.back_up()
+    task = db.session.scalars(sa.select(RetentionTask)).one()
+
+    retention.execute_retention(task.id, clock=clock)
+
+    assert [archive.state for archive in all_archives()] == [ArchiveState.DELETED, ArchiveState.STORED]
+
+
+def test_retention_of_a_job_that_was_deleted_touches_nothing(place: Place) -> None:
+    place.back_up()
+    place.back_up()
+    with writing() as session:
+        session.get_one(Job, place.job_id).deleted_at = clock()
+
+    for task in db.session.scalars(sa.select(RetentionTask.id)).all():
+        retention.execute_retention(task, clock=clock)
+
+    assert [archive.state for archive in all_archives()] == [ArchiveState.STORED, ArchiveState.STORED]
+
+
 def test_a_source_whose_clock_is_wrong_does_not_choose_the_age_of_its_backups(place: Place) -> None:
     run = place.back_up()
     (archive,) = all_archives()

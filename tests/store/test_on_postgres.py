@@ -16,7 +16,7 @@ from tests.support.app import ALICE, RecordingQueue
 from tests.support.app_on_postgres import PostgresInstallation, installed_on_postgres
 from tests.support.factories import make_instance, make_job, make_run
 from webapp.core.status import TaskStatus
-from webapp.services import audit, schedule
+from webapp.services import audit, runs, schedule
 from webapp.store.claims import Holder, acquire_target, claim_task
 from webapp.store.db import db, release, writing
 from webapp.store.models import AuditEvent, Run, Slot, Task
@@ -85,8 +85,8 @@ def test_many_schedulers_make_one_run_of_each_slot(service: Flask, queue: Record
         together(service, 4, lambda _number, minute=minute: schedule.reconcile(NOW + timedelta(minutes=minute)))
 
     assert db.session.scalar(sa.select(sa.func.count()).where(Slot.job_id == job_id)) == 3
-    runs = db.session.scalars(sa.select(Run).order_by(Run.scheduled_at)).all()
-    assert [run.scheduled_at for run in runs] == [NOW + timedelta(minutes=minute) for minute in range(1, 4)]
+    made = db.session.scalars(sa.select(Run).order_by(Run.scheduled_at)).all()
+    assert [run.scheduled_at for run in made] == [NOW + timedelta(minutes=minute) for minute in range(1, 4)]
 
 
 def test_a_task_is_claimed_by_one_of_many(service: Flask) -> None:
@@ -124,3 +124,12 @@ def test_one_of_many_runs_gets_the_instance(service: Flask) -> None:
     together(service, 4, acquire)
 
     assert len(got) == 1
+
+
+def test_run_now_from_many_sides_makes_one_run(service: Flask) -> None:
+    job_id = make_job(make_instance(NOW), NOW).id
+    release()
+
+    together(service, 4, lambda _number: runs.request_job(job_id, actor=ALICE, now=NOW))
+
+    assert db.session.scalar(sa.select(sa.func.count()).select_from(Run)) == 1

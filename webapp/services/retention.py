@@ -26,8 +26,9 @@ def policy_of(job: Job) -> RetentionPolicy:
 
 
 def points_of(job_id: int, database: str | None = None) -> list[RetentionPoint]:
-    """The job's stored archives as points, oldest first; of one database, or of all."""
-    query = sa.select(Archive).where(Archive.job_id == job_id, Archive.state == ArchiveState.STORED)
+    """The job's stored archives, those in quarantine too, as points, oldest first; of one database, or of all."""
+    states = (ArchiveState.STORED, ArchiveState.QUARANTINED)
+    query = sa.select(Archive).where(Archive.job_id == job_id, Archive.state.in_(states))
     if database is not None:
         query = query.where(Archive.database_name == database)
     busy = set(db.session.scalars(sa.select(Verification.archive_id).where(Verification.status.in_(ACTIVE_STATUSES))))
@@ -80,10 +81,10 @@ def _apply(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) 
     with writing() as session:
         task = session.get_one(RetentionTask, task_id)
         job = task.job
-        if job is None:
+        if job is None or job.deleted_at is not None:
             return Outcome(values={"plan": {"kept": 0, "dropped": []}})
         plan = plan_retention(policy_of(job), points_of(job.id, task.database_name), clock())
-        chosen = plan.drop[:MOST_DELETIONS]
+        chosen = plan.drop[-MOST_DELETIONS:]  # the oldest
         for dropped in chosen:
             archive = session.get_one(Archive, dropped.point.archive_id)
             archive.state, archive.delete_reason = ArchiveState.DELETING, dropped.reason[:255]

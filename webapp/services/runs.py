@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -75,7 +74,8 @@ def request_retry(run_id: int, *, actor: Actor, now: datetime) -> Run:
 
 
 def _get_live_job(job_id: int) -> Job:
-    job = db.session.get(Job, job_id, populate_existing=True)
+    # Locked: of two people who ask at the same moment the second sees the first one's runs (SQLite: BEGIN IMMEDIATE).
+    job = db.session.get(Job, job_id, populate_existing=True, with_for_update=True)
     if job is None or job.deleted_at is not None:
         raise NotFound(f"There is no job {job_id}.")
     if job.instance.deleted_at is not None:
@@ -160,11 +160,3 @@ def add_fan_out(job: Job, slot: Slot | None, *, triggered_by: str, now: datetime
     )
     add(task, now=now)
     return task
-
-
-def list_active(instance_id: int | None = None) -> Sequence[Run]:
-    """Pending and running runs, the oldest first."""
-    query = sa.select(Run).where(Run.status.in_(ACTIVE_STATUSES)).order_by(Run.id)
-    if instance_id is not None:
-        query = query.where(Run.instance_id == instance_id)
-    return db.session.scalars(query).all()
