@@ -12,13 +12,9 @@ from webapp.web.access import current_actor, permission, request_time
 from webapp.web.htmx import page_or_partial, see_other
 from webapp.web.tables import csv_response, page_number
 
-bp = Blueprint("archives", __name__, url_prefix="/restore-points")
+bp = Blueprint("archives", __name__)
 
 PAGE = 50
-CSV_HEAD = (
-    *("id", "instance_name", "database_name", "taken_at", "size_bytes", "sha256"),
-    *("state", "verification_status", "relative_path"),
-)
 MEDIA_TYPES = {ArchiveFormat.ZIP: "application/zip", ArchiveFormat.CUSTOM: "application/octet-stream"}
 
 
@@ -36,7 +32,7 @@ def read_filter(page: int, size: int = PAGE) -> ArchiveFilter:
     )
 
 
-@bp.get("", endpoint="list")
+@bp.get("/restore-points", endpoint="list")
 @permission(Role.VIEWER)
 def list_() -> ResponseReturnValue:
     """All restore points, newest first; ``?instance= &database= &verification= &gone=1 &page=``."""
@@ -56,7 +52,7 @@ def list_() -> ResponseReturnValue:
     )
 
 
-@bp.get(".csv")
+@bp.get("/restore-points.csv")
 @permission(Role.VIEWER)
 def export() -> ResponseReturnValue:
     """The filtered list as CSV, at most 10,000 rows."""
@@ -89,7 +85,7 @@ def export() -> ResponseReturnValue:
     return csv_response("restore-points.csv", head, rows)
 
 
-@bp.get("/<int:archive_id>/download")
+@bp.get("/restore-points/<int:archive_id>/download")
 @permission(Role.OPERATOR)
 def download(archive_id: int) -> ResponseReturnValue:
     """The archive's file. It holds everything the database holds, so a viewer may not have it."""
@@ -106,14 +102,14 @@ def download(archive_id: int) -> ResponseReturnValue:
     )
 
 
-@bp.get("/<int:archive_id>/manifest.json")
+@bp.get("/restore-points/<int:archive_id>/manifest.json")
 @permission(Role.VIEWER)
 def manifest(archive_id: int) -> ResponseReturnValue:
     """The side-car manifest."""
     return dict(archives.read_manifest_data(archives.get_archive(archive_id)))
 
 
-@bp.post("/<int:archive_id>/verify")
+@bp.post("/restore-points/<int:archive_id>/verify")
 @permission(Role.OPERATOR)
 def verify(archive_id: int) -> ResponseReturnValue:
     """Prove it again, at the deepest level."""

@@ -16,7 +16,7 @@ from webapp.web.access import current_actor, permission, request_time
 from webapp.web.htmx import page_or_partial, see_other
 from webapp.web.tables import csv_response, page_number
 
-bp = Blueprint("runs", __name__, url_prefix="/runs")
+bp = Blueprint("runs", __name__)
 
 PAGE = 50
 LOG_CAP = 2000
@@ -38,7 +38,7 @@ def read_filter(page: int, size: int = PAGE) -> RunFilter:
     )
 
 
-@bp.get("", endpoint="list")
+@bp.get("/runs", endpoint="list")
 @permission(Role.VIEWER)
 def list_() -> ResponseReturnValue:
     """All runs, newest first; ``?q= &outcome= &instance= &job= &page=``. Block "rows" for the poll."""
@@ -60,7 +60,7 @@ def list_() -> ResponseReturnValue:
     )
 
 
-@bp.get(".csv")
+@bp.get("/runs.csv")
 @permission(Role.VIEWER)
 def export() -> ResponseReturnValue:
     """The filtered list as CSV, at most 10,000 rows."""
@@ -89,7 +89,7 @@ def export() -> ResponseReturnValue:
     return csv_response("runs.csv", CSV_HEAD, rows())
 
 
-@bp.get("/<int:run_id>")
+@bp.get("/runs/<int:run_id>")
 @permission(Role.VIEWER)
 def show(run_id: int) -> ResponseReturnValue:
     """One run. Blocks "head", "progress", "steps", "results" for the polls; ``?from=`` shows the log from a line."""
@@ -98,7 +98,7 @@ def show(run_id: int) -> ResponseReturnValue:
     return page_or_partial("runs/show.html", "head", "progress", "steps", "results", seen=seen, run=seen.run, now=now)
 
 
-@bp.get("/<int:run_id>/log")
+@bp.get("/runs/<int:run_id>/log")
 @permission(Role.VIEWER)
 def log(run_id: int) -> ResponseReturnValue:
     """Lines after ``?after=`` with a new tail; 204 when there is nothing new. The tail ends when the run has."""
@@ -112,7 +112,7 @@ def log(run_id: int) -> ResponseReturnValue:
     return render_template("runs/_log.html", lines=lines, last_line=last, live=not done, run=run)
 
 
-@bp.get("/<int:run_id>/log.txt")
+@bp.get("/runs/<int:run_id>/log.txt")
 @permission(Role.VIEWER)
 def raw_log(run_id: int) -> ResponseReturnValue:
     """The whole log as text."""
@@ -130,7 +130,7 @@ def raw_log(run_id: int) -> ResponseReturnValue:
     return response
 
 
-@bp.post("/<int:run_id>/cancel")
+@bp.post("/runs/<int:run_id>/cancel")
 @permission(Role.OPERATOR)
 def cancel(run_id: int) -> ResponseReturnValue:
     """Cancel at any phase."""
@@ -143,7 +143,7 @@ def cancel(run_id: int) -> ResponseReturnValue:
     return see_other("runs.show", run_id=run_id)
 
 
-@bp.post("/<int:run_id>/retry")
+@bp.post("/runs/<int:run_id>/retry")
 @permission(Role.OPERATOR)
 def retry(run_id: int) -> ResponseReturnValue:
     """Another run of the same job and database."""
@@ -151,7 +151,7 @@ def retry(run_id: int) -> ResponseReturnValue:
     return see_other("runs.show", run_id=run.id)
 
 
-@bp.get("/<int:run_id>/report.json")
+@bp.get("/runs/<int:run_id>/report.json")
 @permission(Role.VIEWER)
 def report(run_id: int) -> ResponseReturnValue:
     """The verification report as JSON."""
