@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.orm import aliased
@@ -100,10 +101,20 @@ class FleetRow:
         return summarise(self.marks)
 
 
+class _LastRun(NamedTuple):
+    """What is asked of the newest run of a job and database; whole rows would be thousands of texts."""
+
+    id: int
+    status: TaskStatus
+    database_name: str
+    error_message: str
+    hint: str
+
+
 @dataclass(slots=True)
 class _Facts:
     marks: dict[int, tuple[RunMark, ...]] = field(default_factory=dict)
-    last: dict[int, list[Run]] = field(default_factory=lambda: defaultdict(list))
+    last: dict[int, list[_LastRun]] = field(default_factory=lambda: defaultdict(list))
     newest: dict[int, dict[str, datetime]] = field(default_factory=lambda: defaultdict(dict))
     unverified: dict[int, Archive] = field(default_factory=dict)
     stored: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -161,9 +172,11 @@ def _gather_last_runs(facts: _Facts, ids: Sequence[int]) -> None:
         )
         .subquery()
     )
-    for run in db.session.scalars(sa.select(Run).where(Run.id.in_(sa.select(inner.c.id).where(inner.c.n == 1)))):
-        assert run.instance_id is not None
-        facts.last[run.instance_id].append(run)
+    columns = sa.select(Run.instance_id, Run.id, Run.status, Run.database_name, Run.error_message, Run.hint)
+    newest = columns.where(Run.id.in_(sa.select(inner.c.id).where(inner.c.n == 1)))
+    for instance_id, run_id, status, database, message, hint in db.session.execute(newest):
+        assert instance_id is not None
+        facts.last[instance_id].append(_LastRun(run_id, status, database, message, hint))
 
 
 def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:

@@ -63,9 +63,13 @@ def _list_marks(
     number = sa.func.row_number().over(partition_by=of_run, order_by=Run.id.desc()).label("n")
     newest = sa.select(Run.id, number).where(of_run.in_(ids), Run.status != TaskStatus.PENDING).subquery()
     chosen = sa.select(newest.c.id).where(newest.c.n <= STRIP_LENGTH)
-    for owner, run in db.session.execute(sa.select(of_run, Run).where(Run.id.in_(chosen)).order_by(Run.id)):
+    # Columns, not whole runs with their text and JSON: a fleet has thousands of marks, and the overview shows them all.
+    began = sa.func.coalesce(Run.scheduled_at, Run.started_at, Run.created_at, type_=Run.created_at.type)
+    columns = sa.select(of_run, Run.id, Run.status, Run.error_code, began, Run.size_bytes)
+    for owner, run_id, status, code, at, size in db.session.execute(columns.where(Run.id.in_(chosen))):
+        kind, word = _QUIET.get(code) or _KINDS[status]
         if owner is not None:
-            marks[owner].append(mark_of(run))
+            marks[owner].append(RunMark(run_id, kind, at, word, size))
     for owner, at in _missed(of_slot, ids):
         marks[owner].append(RunMark(None, "miss", at, "did not start", None))
     found: dict[int, tuple[RunMark, ...]] = defaultdict(tuple)
@@ -84,11 +88,3 @@ def _missed(of_slot: InstrumentedAttribute[int], ids: Sequence[int]) -> list[tup
     )
     rows = db.session.execute(sa.select(inner.c.owner, inner.c.scheduled_at).where(inner.c.n <= STRIP_LENGTH))
     return [(int(owner), at) for owner, at in rows]
-
-
-def mark_of(run: Run) -> RunMark:
-    """A run as one bar."""
-    kind, word = _KINDS[run.status]
-    if run.error_code in _QUIET:
-        kind, word = _QUIET[run.error_code]
-    return RunMark(run.id, kind, run.scheduled_at or run.started_at or run.created_at, word, run.size_bytes)
