@@ -67,7 +67,7 @@ def _list_marks(
     began = sa.func.coalesce(Run.scheduled_at, Run.started_at, Run.created_at, type_=Run.created_at.type)
     columns = sa.select(of_run, Run.id, Run.status, Run.error_code, began, Run.size_bytes)
     for owner, run_id, status, code, at, size in db.session.execute(columns.where(Run.id.in_(chosen))):
-        kind, word = _QUIET.get(code) or _KINDS[status]
+        kind, word = (_QUIET.get(code) if code else None) or _KINDS[status]
         if owner is not None:
             marks[owner].append(RunMark(run_id, kind, at, word, size))
     for owner, at in _missed(of_slot, ids):
