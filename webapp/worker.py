@@ -84,6 +84,7 @@ class _Tick:
 
     def __call__(self) -> None:
         now = datetime.now(UTC)
+        self._safely(lambda: sweeper.settle_dead(now), "settling tasks of dead workers")
         self._safely(lambda: schedule.reconcile(now), "reconciling")
         if self._swept_at is None or not 0 <= (now - self._swept_at).total_seconds() < SWEEP_SECONDS:
             self._safely(lambda: sweeper.sweep(now), "sweeping")

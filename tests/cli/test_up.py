@@ -117,7 +117,7 @@ def test_one_command_starts_everything_and_one_signal_stops_it(up: Up) -> None:
     assert link
     assert up.get("/healthz") == 200
     assert up.get(link[1]) == 200
-    wait_for(lambda: up.get("/readyz") == 200 and workers_alive(up) == 2, "it is ready", START_SECONDS)
+    wait_for(lambda: up.get("/readyz") == 200 and workers_alive(up) == 3, "it is ready", START_SECONDS)
     client = connect(up.redis_url)
     assert {name.decode() for name in client.smembers(bell.QUEUES_KEY)} >= {"rq:queue:default", "rq:queue:cloud"}
     facts = monitor.server_facts(client)
@@ -142,7 +142,7 @@ def test_one_command_starts_everything_and_one_signal_stops_it(up: Up) -> None:
 
 def test_whatever_is_killed_is_started_again_and_when_all_of_it_is_killed_nobody_is_left(up: Up) -> None:
     up.wait_until_running()
-    wait_for(lambda: up.get("/readyz") == 200 and workers_alive(up) == 2, "it is ready", START_SECONDS)
+    wait_for(lambda: up.get("/readyz") == 200 and workers_alive(up) == 3, "it is ready", START_SECONDS)
     parts = {"redis": ("valkey-server",), "web": ("gunicorn",), "scheduler": ("scheduler",), "worker": ("worker",)}
     killed = {name: up.child(*words) for name, words in parts.items()}
 

@@ -244,6 +244,18 @@ def test_a_stored_archive_is_proved_against_its_row_not_only_its_side_car(place:
     assert (ended.type, ended.status) == (TaskType.VERIFICATION, TaskStatus.FAILED)
 
 
+def test_an_archive_that_lost_its_manifest_no_longer_counts(place: Place) -> None:
+    place.back_up()
+    archive = all_archives()[0]
+    Path(the_shelf().resolve(archive.relative_path)).with_name("manifest.json").unlink()
+    task = archives.request_verification(archive.id, level=VerificationLevel.INTACT, actor=ALICE, now=clock())
+
+    archives.execute_verification(task.id, clock=clock)
+
+    assert all_archives()[0].verification_status is VerificationStatus.FAILED
+    assert "missing or damaged" in all_archives()[0].report[0]["detail"]
+
+
 def test_a_run_told_to_stop_after_its_archive_was_placed_leaves_nothing(place: Place) -> None:
     run = make_run(place.job, clock(), content=Content.DATABASE_AND_FILESTORE)
     placed: list[str] = []

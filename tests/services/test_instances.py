@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -69,6 +70,29 @@ def test_an_empty_secret_keeps_what_is_stored_and_clear_forgets_it(now: datetime
     cleared = changed(draft_of(kept), clear=frozenset({"pg_password"}))
     forgotten = instances.update_instance(made.id, cleared, version=kept.version, actor=ALICE, now=now)
     assert forgotten.pg_password is None
+
+
+@pytest.mark.parametrize(
+    ("draft", "changes", "field"),
+    [
+        (ODOO_HTTP, {"url": "https://mallory.example"}, "master_password"),
+        (POSTGRES, {"pg_host": "mallory.example"}, "pg_password"),
+        (POSTGRES, {"pg_sslmode": "disable"}, "pg_password"),
+    ],
+)
+def test_a_stored_password_does_not_follow_a_changed_address(
+    now: datetime, draft: Any, changes: dict[str, str], field: str
+) -> None:
+    made = instances.create_instance(changed(draft, **{field: Secret("entered")}), actor=ALICE, now=now)
+    moved = changed(draft_of(made), **changes)
+
+    with pytest.raises(InvalidInput) as refused:
+        instances.update_instance(made.id, moved, version=made.version, actor=ALICE, now=now)
+
+    assert refused.value.field == field
+    again = changed(moved, **{field: Secret("entered once more")})
+    saved = instances.update_instance(made.id, again, version=made.version, actor=ALICE, now=now)
+    assert all(getattr(saved, key) == value for key, value in changes.items())
 
 
 def test_two_people_cannot_overwrite_each_other(now: datetime) -> None:

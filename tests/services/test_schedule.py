@@ -213,6 +213,17 @@ def test_run_now_twice_gives_the_same_run() -> None:
     assert first[0].triggered_by == "manual:alice"
 
 
+def test_a_job_settled_by_a_clock_far_ahead_wakes_when_the_clock_is_right() -> None:
+    made = job()
+    with writing():
+        made.cursor_at = made.next_slot_at = NOW + timedelta(days=900)
+
+    schedule.reconcile(NOW)
+    schedule.reconcile(DUE)
+
+    assert [run.scheduled_at for run in all_runs()] == [DUE]
+
+
 @pytest.mark.slow
 def test_many_schedulers_at_once_make_each_slot_once(app: Flask) -> None:
     made = job(cron="* * * * *", overlap_policy=OverlapPolicy.QUEUE)

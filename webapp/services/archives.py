@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp.core.actors import Actor
 from webapp.core.errors import ArchiveError, HoldfastError, NotFound
 from webapp.core.manifest import Manifest
-from webapp.core.reports import BackupResult, Check, VerificationReport
+from webapp.core.reports import BackupResult, Check, CheckState, VerificationReport
 from webapp.core.status import (
     ACTIVE_STATUSES,
     ArchiveState,
@@ -210,9 +210,14 @@ def record_download(archive: Archive, *, actor: Actor, now: datetime) -> str:
     return path
 
 
+def find_manifest(archive: Archive) -> Manifest | None:
+    """The side-car manifest, None when it is missing or damaged. Raises NotFound when the archive's file is."""
+    return read_side_car(os.path.dirname(file_path(archive)))
+
+
 def read_manifest(archive: Archive) -> Manifest:
     """The side-car manifest. Raises ArchiveError, NotFound."""
-    found = read_side_car(os.path.dirname(file_path(archive)))
+    found = find_manifest(archive)
     if found is None:
         raise ArchiveError(
             f"The manifest beside restore point {archive.id} is missing or damaged.",
@@ -261,12 +266,15 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
     task = db.session.get_one(Verification, task_id)
     archive_id, level = task.archive_id, task.level
     archive = get_archive(archive_id)
-    path, manifest = file_path(archive), read_manifest(archive)
-    # The row knows best what was written: archives that changed places took their manifests with them.
-    expectation = replace(expectation_of_manifest(manifest), size_bytes=archive.size_bytes, sha256=archive.sha256)
+    path, side_car, size, digest = file_path(archive), find_manifest(archive), archive.size_bytes, archive.sha256
     release()
     reporter.step("verify", "Verify")
-    report = verify_archive(path, expectation, level, reporter)
+    if side_car is None:
+        report = VerificationReport(level, (_without_manifest(),))
+    else:
+        # The row knows best what was written: archives that changed places took their manifests with them.
+        expectation = replace(expectation_of_manifest(side_car), size_bytes=size, sha256=digest)
+        report = verify_archive(path, expectation, level, reporter)
 
     def store(session: Session) -> None:
         record_report(get_archive(archive_id), report, now=clock())
@@ -282,6 +290,18 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
         )
     details: dict[str, Any] = {"archive_id": archive_id, "checks": [check.as_json() for check in report.checks]}
     return Outcome(values={"details": details}, store=store, error=error)
+
+
+def _without_manifest() -> Check:
+    return Check(
+        key="manifest",
+        title="Manifest beside the archive",
+        state=CheckState.FAILED,
+        detail="It is missing or damaged, so nobody can say what the archive must hold.",
+        hint="Run a new backup. The digest on this archive's run page still tells whether the file is as it was written.",
+        code=ErrorCode.CORRUPT,
+        level=VerificationLevel.INTACT,
+    )
 
 
 def record_report(archive: Archive, report: VerificationReport, *, now: datetime) -> None:

@@ -79,6 +79,7 @@ def update_instance(instance_id: int, draft: InstanceDraft, *, version: int, act
         if checked.columns["kind"] is not instance.kind:
             raise InvalidInput("The kind of an instance cannot be changed.", field="kind", hint="Add a new instance.")
         _refuse_taken_name(session, checked.columns["name"], instance.id)
+        _refuse_moved_secrets(instance, checked)
         before = _visible(instance, checked.columns)
         _apply(instance, checked, draft)
         details: dict[str, Any] = audit.changes(before, _visible(instance, checked.columns))
@@ -186,6 +187,25 @@ def unmute_instance(instance_id: int, *, actor: Actor, now: datetime) -> Instanc
 def is_muted(instance: Instance, now: datetime) -> bool:
     """Whether its problems are silent at this moment."""
     return instance.muted_until is not None and instance.muted_until > now
+
+
+_ADDRESSES = {
+    "master_password": ("url", "host_header", "allow_plain_http", "tls_ca_pem", "tls_fingerprint"),
+    "pg_password": ("pg_host", "pg_port", "pg_through_ssh", "pg_sslmode", "pg_ssl_root_cert"),
+}
+
+
+def _refuse_moved_secrets(instance: Instance, checked: CheckedInstance) -> None:
+    """A stored password is never sent to an address, or under a protection, that it was not entered for."""
+    for name, columns in _ADDRESSES.items():
+        kept = getattr(instance, name) is not None and name not in checked.secrets
+        moved = any(key in checked.columns and checked.columns[key] != getattr(instance, key) for key in columns)
+        if kept and moved:
+            raise InvalidInput(
+                "Enter the password again: the address or its protection changed.",
+                field=name,
+                hint="So a stored password cannot be sent to another server by changing its address alone.",
+            )
 
 
 def _apply(instance: Instance, checked: CheckedInstance, draft: InstanceDraft) -> None:

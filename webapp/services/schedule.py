@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 LATE = timedelta(minutes=10)
 FARTHEST_BACK = timedelta(days=7)
+CLOCK_JUMP = timedelta(days=1)
 MOST_SLOTS = 20_000
 MOST_MISSED_ROWS = 200
 PUSH_HORIZON = timedelta(minutes=10)
@@ -47,6 +48,8 @@ PUSH_BATCH = 2000
 
 def reconcile(now: datetime) -> None:
     """One pass over everything; called at start, and every few seconds by each scheduler."""
+    for job_id in _ids(sa.select(Job.id).where(Job.cursor_at > now + CLOCK_JUMP, Job.deleted_at.is_(None))):
+        _alone(partial(_wake_from_future, job_id, now), f"job {job_id} cannot be scheduled")
     for job_id in _ids(sa.select(Job.id).where(Job.next_slot_at <= now, Job.deleted_at.is_(None))):
         _alone(partial(settle_job, job_id, now), f"job {job_id} cannot be scheduled")
     for slot_id in _ids(sa.select(Slot.id).where(Slot.state == SlotState.OPEN, Slot.due_at <= now)):
@@ -62,6 +65,14 @@ def reconcile_job(job_id: int, now: datetime) -> None:
         if job is not None:
             job.next_slot_at = _next_slot(job, max(job.cursor_at, now) if job.next_slot_at is None else job.cursor_at)
     reconcile(now)
+
+
+def _wake_from_future(job_id: int, now: datetime) -> None:
+    """A clock that was far ahead settled slots that are yet to come; the job counts from now again."""
+    with writing() as session:
+        job = session.get_one(Job, job_id)
+        logger.warning("job %s was settled until %s; it counts from now again", job_id, job.cursor_at)
+        settle_new_job(job, now)
 
 
 def _ids(query: sa.Select[int]) -> Sequence[int]:

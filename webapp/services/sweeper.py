@@ -36,9 +36,8 @@ GRACE = timedelta(seconds=5)
 
 def sweep(now: datetime) -> None:
     """One pass. Each step is safe to repeat and to be killed."""
+    settle_dead(now)
     shelf = _shelf()
-    for task_id, fence in _expired(now):
-        settle_expired(task_id, fence, now, shelf)
     _settle_cancelled(now)
     _release_dead_locks()
     if shelf is not None:
@@ -47,6 +46,16 @@ def sweep(now: datetime) -> None:
         mark_missing(shelf)
         resume_deletions(now)
     release()
+
+
+def settle_dead(now: datetime) -> None:
+    """Settle the tasks whose lease ran out; one small query when there are none, so that it may be asked often."""
+    expired = _expired(now)
+    if not expired:
+        return
+    shelf = _shelf()
+    for task_id, fence in expired:
+        settle_expired(task_id, fence, now, shelf)
 
 
 def _shelf() -> Shelf | None:
