@@ -50,7 +50,7 @@ from webapp.store.migrate import attach_migrations, upgrade
 from webapp.store.models import Archive, ConnectionTest, Job, Run, TaskLog, TaskStep
 
 DAYS = 24
-KEPT = 7
+KEPT = 5
 GB = 1_000_000_000
 MASTER = {"kind": "odoo_http", "database_selection": "all", "master_password": Secret("only for pictures")}
 SERVER = {"kind": "postgres", "pg_user": "backup", "pg_password": Secret("only for pictures")}

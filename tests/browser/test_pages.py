@@ -152,6 +152,7 @@ def test_a_run_is_clean_while_it_lives_and_when_it_is_done(alice: Page, visit: V
         visit(alice, "overview-running")
     alice.goto(run)
     walks.wait_for_outcome(alice, "Verified")
+    expect(alice.locator("#activity")).to_be_hidden()
     visit(alice, "run")
 
 
@@ -214,7 +215,6 @@ def test_forms_that_were_refused_are_clean(alice: Page, visit: Visit, problems: 
     expect(alice.locator(".errors")).to_be_focused()
     visit(alice, "instance-new-refused")
     alice.goto("/jobs/2/edit")
-    alice.fill("[name=name]", "")
     alice.locator("#frequency label", has_text="Cron").click()
     alice.fill("[name=cron]", "30 2 31 11 *")
     expect(alice.locator("#preview .note-box.fail")).to_be_visible()
