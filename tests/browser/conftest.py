@@ -30,6 +30,7 @@ FLAGS = (
 )
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
+TALLEST = 1900
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -191,9 +192,7 @@ def shoot(tmp_path: Path) -> Shoot:
     def shoot_page(page: Page, name: str) -> None:
         size = page.viewport_size or DESKTOP
         tall = page.evaluate("document.fonts.ready.then(() => document.documentElement.scrollHeight)")
-        page.set_viewport_size(
-            {"width": size["width"], "height": min(max(tall, size["height"]), 2 * size["width"] + 900)}
-        )
+        page.set_viewport_size({"width": size["width"], "height": min(max(tall, size["height"]), TALLEST)})
         page.screenshot(path=directory / f"{name}.png", animations="disabled", caret="hide")
         page.set_viewport_size(size)
 
