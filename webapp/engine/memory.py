@@ -1,0 +1,24 @@
+"""Memory of a process that moves bytes: as little at the end of a terabyte as at its beginning."""
+
+from __future__ import annotations
+
+import ctypes
+
+# mallopt(3), glibc's malloc.h
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
+_MAPPED_FROM_BYTES = 1024 * 1024
+_ARENAS = 2
+
+
+def keep_memory_small() -> bool:
+    """Let the C library give large blocks back at once, and keep few heaps. False where it is not glibc.
+
+    Left alone, glibc keeps a heap for each thread, and raises the size from which blocks are mapped with every block freed
+    (up to 32 MiB): a backup's peak then creeps up with its length, though nothing is kept (measured for twice the data:
+    58 → 65 MB, and 49 → 51 MB so). Children inherit it; call it before there are threads.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_ARENA_MAX, _ARENAS) and mallopt(_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES))
