@@ -65,12 +65,12 @@ def test_a_custom_format_archive_is_parsed_to_its_end(
 def test_a_database_of_no_odoo_is_complete_too(
     shelf: Shelf, postgres_server: PostgresServer, prod: OdooDatabase
 ) -> None:
-    postgres_server.create_database("plain")
+    postgres_server.create_database("no_odoo")
     try:
-        postgres_server.execute('CREATE TABLE "a.b" (x text); INSERT INTO "a.b" VALUES (\'1\'), (NULL)', "plain")
-        result = _run(shelf, postgres_server, prod, database="plain", content=Content.DATABASE)
+        postgres_server.execute('CREATE TABLE "a.b" (x text); INSERT INTO "a.b" VALUES (\'1\'), (NULL)', "no_odoo")
+        result = _run(shelf, postgres_server, prod, database="no_odoo", content=Content.DATABASE)
     finally:
-        postgres_server.drop_database("plain")
+        postgres_server.drop_database("no_odoo")
 
     assert set(_states(result).values()) == {"passed"}
     assert result.manifest["is_odoo"] is False
