@@ -9,6 +9,7 @@ as that costs no more than a twentieth of a core.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 import shutil
@@ -44,6 +45,8 @@ def measure(name: str, work: Callable[[Path], None], place: Path) -> Measured:
     directory = place / name
     directory.mkdir(parents=True)
     os.sync()
+    gc.collect()
+    gc.freeze()  # as our worker does: a collection must not copy what the child shares with us
     began = time.monotonic()
     child = os.fork()
     if child == 0:

@@ -17,6 +17,7 @@ from tests.support.postgres import PostgresServer
 from webapp.core.plans import BackupPlan
 from webapp.core.status import ArchiveFormat, Content, VerificationLevel
 from webapp.engine import backup
+from webapp.engine.memory import keep_memory_small
 from webapp.engine.report import SilentReporter
 from webapp.engine.shelf import open_shelf
 from webapp.engine.sources.registry import build_source
@@ -79,7 +80,8 @@ def as_plain_copy(work: Workload, directory: Path) -> None:
 
 
 def as_we_do(work: Workload, directory: Path, level: VerificationLevel) -> None:
-    """Our engine, whole: snapshot, dump, files, digest, verification as asked, fsync, manifest, rename."""
+    """Our engine, whole, as a worker sets it up: snapshot, dump, files, digest, verification, fsync, manifest, rename."""
+    keep_memory_small()
     open_shelf(str(directory / "store"), create=True)
     plan = our_plan(work, directory / "store", level)
     result = backup.run(plan, build_source(plan.source), SilentReporter())

@@ -19,6 +19,7 @@ from sqlalchemy.orm import configure_mappers
 
 from webapp.assembly import bare_app
 from webapp.core.errors import HoldfastError
+from webapp.engine.memory import keep_memory_small
 from webapp.queue.connection import connect
 from webapp.queue.layout import ALL_QUEUES
 from webapp.queue.schedule import TaskScheduler, keep_moving
@@ -42,6 +43,7 @@ def run_worker(settings: Settings, queues: Sequence[str] = ALL_QUEUES, *, burst:
         DatabaseNotReady: the database is not migrated.
         QueueDown: Redis cannot be reached at the start.
     """
+    keep_memory_small()
     app = _prepare(settings)
     process = _process("worker", {"queues": [str(name) for name in queues]})
     worker = TaskWorker(
