@@ -137,6 +137,7 @@ def upgrade() -> None:
         "job",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("instance_id", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=40), nullable=False),
         sa.Column("name", sa.String(length=128), nullable=False),
         sa.Column("enabled", sa.Boolean(), nullable=False),
         sa.Column("database_selection", sa.String(length=40), nullable=True),
@@ -152,6 +153,13 @@ def upgrade() -> None:
         sa.Column("next_slot_at", sa.DateTime(), nullable=True),
         sa.Column("retention_mode", sa.String(length=40), nullable=False),
         sa.Column("retention_value", sa.Integer(), nullable=False),
+        sa.Column("retention_rules", sa.JSON(), nullable=False),
+        sa.Column("retention_frozen_at", sa.DateTime(), nullable=True),
+        sa.Column("retention_frozen_reason", sa.String(length=400), nullable=False),
+        sa.Column("drill_policy", sa.String(length=40), nullable=False),
+        sa.Column("drill_value", sa.Integer(), nullable=False),
+        sa.Column("drill_checks", sa.JSON(), nullable=False),
+        sa.Column("refresh", sa.JSON(), nullable=False),
         sa.Column("verification_level", sa.String(length=40), nullable=False),
         sa.Column("time_limit_seconds", sa.Integer(), nullable=False),
         sa.Column("retries", sa.Integer(), nullable=False),
@@ -250,6 +258,15 @@ def upgrade() -> None:
     with op.batch_alter_table("retention_task", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_retention_task_job_id"), ["job_id"], unique=False)
 
+    op.create_table(
+        "self_backup",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("relative_path", sa.String(length=512), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("sha256", sa.String(length=64), nullable=False),
+        sa.ForeignKeyConstraint(["id"], ["task.id"], name=op.f("fk_self_backup_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_self_backup")),
+    )
     op.create_table(
         "slot",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -384,6 +401,17 @@ def upgrade() -> None:
         sa.Column("attachment_count", sa.Integer(), nullable=True),
         sa.Column("odoo_version", sa.String(length=32), nullable=False),
         sa.Column("postgresql_version", sa.String(length=32), nullable=False),
+        sa.Column("origin", sa.String(length=40), nullable=False),
+        sa.Column("pinned_at", sa.DateTime(), nullable=True),
+        sa.Column("pinned_by", sa.String(length=100), nullable=False),
+        sa.Column("pin_note", sa.String(length=255), nullable=False),
+        sa.Column("drill_status", sa.String(length=40), nullable=False),
+        sa.Column("drilled_at", sa.DateTime(), nullable=True),
+        sa.Column("drill_seconds", sa.Double(), nullable=True),
+        sa.Column("drill_report", sa.JSON(), nullable=False),
+        sa.Column("fingerprint", sa.JSON(), nullable=False),
+        sa.Column("trashed_at", sa.DateTime(), nullable=True),
+        sa.Column("trash_until", sa.DateTime(), nullable=True),
         sa.Column("deleted_at", sa.DateTime(), nullable=True),
         sa.Column("delete_reason", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(
@@ -404,6 +432,38 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_archive_taken_at"), ["taken_at"], unique=False)
 
     op.create_table(
+        "drill",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("archive_id", sa.Integer(), nullable=False),
+        sa.Column("checks", sa.JSON(), nullable=False),
+        sa.Column("seconds", sa.Double(), nullable=True),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["archive_id"], ["archive.id"], name=op.f("fk_drill_archive_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["id"], ["task.id"], name=op.f("fk_drill_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_drill")),
+    )
+    with op.batch_alter_table("drill", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_drill_archive_id"), ["archive_id"], unique=False)
+
+    op.create_table(
+        "restore_check",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("archive_id", sa.Integer(), nullable=False),
+        sa.Column("target", sa.String(length=40), nullable=False),
+        sa.Column("target_database", sa.String(length=63), nullable=False),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("checks", sa.JSON(), nullable=False),
+        sa.Column("facts", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["archive_id"], ["archive.id"], name=op.f("fk_restore_check_archive_id"), ondelete="CASCADE"
+        ),
+        sa.ForeignKeyConstraint(["id"], ["task.id"], name=op.f("fk_restore_check_id"), ondelete="CASCADE"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_restore_check")),
+    )
+    with op.batch_alter_table("restore_check", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_restore_check_archive_id"), ["archive_id"], unique=False)
+
+    op.create_table(
         "verification",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("archive_id", sa.Integer(), nullable=False),
@@ -416,14 +476,92 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("verification", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_verification_archive_id"), ["archive_id"], unique=False)
+
+    op.create_table(
+        "restore",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("archive_id", sa.Integer(), nullable=False),
+        sa.Column("check_id", sa.Integer(), nullable=True),
+        sa.Column("job_id", sa.Integer(), nullable=True),
+        sa.Column("slot_id", sa.Integer(), nullable=True),
+        sa.Column("target", sa.String(length=40), nullable=False),
+        sa.Column("target_database", sa.String(length=63), nullable=False),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("identity", sa.JSON(), nullable=False),
+        sa.Column("journal", sa.JSON(), nullable=False),
+        sa.Column("outcome", sa.String(length=40), nullable=False),
+        sa.Column("checks", sa.JSON(), nullable=False),
+        sa.Column("safety_run_id", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(["archive_id"], ["archive.id"], name=op.f("fk_restore_archive_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["check_id"], ["restore_check.id"], name=op.f("fk_restore_check_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["id"], ["task.id"], name=op.f("fk_restore_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"], name=op.f("fk_restore_job_id"), ondelete="SET NULL"),
+        sa.ForeignKeyConstraint(
+            ["safety_run_id"], ["run.id"], name=op.f("fk_restore_safety_run_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(["slot_id"], ["slot.id"], name=op.f("fk_restore_slot_id"), ondelete="SET NULL"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_restore")),
+        sa.UniqueConstraint("slot_id", name=op.f("uq_restore_slot_id")),
+    )
+    with op.batch_alter_table("restore", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_restore_archive_id"), ["archive_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_restore_job_id"), ["job_id"], unique=False)
+
+    op.create_table(
+        "kept_database",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("restore_id", sa.Integer(), nullable=True),
+        sa.Column("instance_id", sa.Integer(), nullable=True),
+        sa.Column("instance_name", sa.String(length=128), nullable=False),
+        sa.Column("database_name", sa.String(length=63), nullable=False),
+        sa.Column("kept_name", sa.String(length=63), nullable=False),
+        sa.Column("identity", sa.JSON(), nullable=False),
+        sa.Column("filestore_path", sa.String(length=1024), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.DateTime(), nullable=False),
+        sa.Column("remove_after", sa.DateTime(), nullable=True),
+        sa.Column("removed_at", sa.DateTime(), nullable=True),
+        sa.Column("removed_by", sa.String(length=100), nullable=False),
+        sa.Column("remove_error", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["instance_id"], ["instance.id"], name=op.f("fk_kept_database_instance_id"), ondelete="SET NULL"
+        ),
+        sa.ForeignKeyConstraint(
+            ["restore_id"], ["restore.id"], name=op.f("fk_kept_database_restore_id"), ondelete="SET NULL"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_kept_database")),
+    )
+    with op.batch_alter_table("kept_database", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_kept_database_instance_id"), ["instance_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_kept_database_remove_after"), ["remove_after"], unique=False)
     _make_audit_append_only()
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("kept_database", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_kept_database_remove_after"))
+        batch_op.drop_index(batch_op.f("ix_kept_database_instance_id"))
+
+    op.drop_table("kept_database")
+    with op.batch_alter_table("restore", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_restore_job_id"))
+        batch_op.drop_index(batch_op.f("ix_restore_archive_id"))
+
+    op.drop_table("restore")
     with op.batch_alter_table("verification", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_verification_archive_id"))
 
     op.drop_table("verification")
+    with op.batch_alter_table("restore_check", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_restore_check_archive_id"))
+
+    op.drop_table("restore_check")
+    with op.batch_alter_table("drill", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_drill_archive_id"))
+
+    op.drop_table("drill")
     with op.batch_alter_table("archive", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_archive_taken_at"))
         batch_op.drop_index(batch_op.f("ix_archive_state"))
@@ -452,6 +590,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_slot_state"))
 
     op.drop_table("slot")
+    op.drop_table("self_backup")
     with op.batch_alter_table("retention_task", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_retention_task_job_id"))
 

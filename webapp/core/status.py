@@ -32,6 +32,10 @@ class TaskType(StrEnum):
     CONNECTION_TEST = "connection_test"
     VERIFICATION = "verification"
     RETENTION = "retention"
+    RESTORE_CHECK = "restore_check"
+    RESTORE = "restore"
+    DRILL = "drill"
+    SELF_BACKUP = "self_backup"
 
 
 class QueueName(StrEnum):
@@ -74,9 +78,60 @@ class ArchiveState(StrEnum):
 
     STORED = "stored"
     QUARANTINED = "quarantined"
+    TRASHED = "trashed"
     DELETING = "deleting"
     DELETED = "deleted"
     MISSING = "missing"
+
+
+class ArchiveOrigin(StrEnum):
+    """How an archive came into the store."""
+
+    BACKUP = "backup"
+    UPLOAD = "upload"
+    RECOVERED = "recovered"
+
+
+class RestoreTarget(StrEnum):
+    """Where a restore puts what an archive holds."""
+
+    NEW_DATABASE = "new_database"
+    REPLACE = "replace"
+    ODOO = "odoo"
+    FILESTORE = "filestore"
+    ATTACHMENT = "attachment"
+    TABLE = "table"
+    DIRECTORY = "directory"
+
+    @property
+    def is_database(self) -> bool:
+        """Whether a database comes into being."""
+        return self in (RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE, RestoreTarget.ODOO)
+
+
+class RestoreOutcome(StrEnum):
+    """What a restore left at its target; «unknown» only while it runs, and when the target cannot be reached to look."""
+
+    UNKNOWN = "unknown"
+    UNTOUCHED = "untouched"
+    CREATED = "created"
+    REPLACED = "replaced"
+
+
+class DrillPolicy(StrEnum):
+    """When a job's archives are restored for practice."""
+
+    NEVER = "never"
+    EACH = "each"
+    SAMPLED = "sampled"
+    SCHEDULED = "scheduled"
+
+
+class JobKind(StrEnum):
+    """What a job does: back up, or refresh a copy of production from the newest restore point."""
+
+    BACKUP = "backup"
+    REFRESH = "refresh"
 
 
 class Role(StrEnum):
@@ -151,10 +206,11 @@ class MissedPolicy(StrEnum):
 
 
 class RetentionMode(StrEnum):
-    """The two retention modes."""
+    """The two simple retention modes, and rules that are combined."""
 
     KEEP_LAST_N = "keep_last_n"
     OLDER_THAN_DAYS = "older_than_days"
+    RULES = "rules"
 
 
 class SlotState(StrEnum):
@@ -215,6 +271,18 @@ class ErrorCode(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
     STORE_ERROR = "store_error"
     ARCHIVE_MISSING = "archive_missing"
+    # Restore and drill
+    TARGET_EXISTS = "target_exists"
+    TARGET_CHANGED = "target_changed"
+    TARGET_BUSY = "target_busy"
+    TARGET_TOO_OLD = "target_too_old"
+    EXTENSION_MISSING = "extension_missing"
+    RESTORE_FAILED = "restore_failed"
+    RESTORE_DIFFERS = "restore_differs"
+    NEUTRALISE_FAILED = "neutralise_failed"
+    SAFETY_BACKUP_FAILED = "safety_backup_failed"
+    DRILL_FAILED = "drill_failed"
+    DRILL_IMPOSSIBLE = "drill_impossible"
     # Warnings
     ATTACHMENTS_MISSING = "attachments_missing"
     SIZE_COLLAPSED = "size_collapsed"
@@ -222,3 +290,6 @@ class ErrorCode(StrEnum):
     FILESTORE_UNLOCKED = "filestore_unlocked"
     NO_DATABASES = "no_databases"
     RETENTION_HELD = "retention_held"
+    RETENTION_FROZEN = "retention_frozen"
+    CONTENT_CHANGED = "content_changed"
+    NEW_ADMINISTRATORS = "new_administrators"

@@ -21,6 +21,10 @@ TASK_FUNCTIONS: Mapping[str, str] = {
     TaskType.CONNECTION_TEST: "webapp.tasks.instances.test_connection",
     TaskType.VERIFICATION: "webapp.tasks.archives.verify_archive",
     TaskType.RETENTION: "webapp.tasks.retention.apply_retention",
+    TaskType.RESTORE_CHECK: "webapp.tasks.restores.check_restore",
+    TaskType.RESTORE: "webapp.tasks.restores.restore",
+    TaskType.DRILL: "webapp.tasks.drills.drill",
+    TaskType.SELF_BACKUP: "webapp.tasks.self_backups.back_up_self",
 }
 
 NO_TIME_LIMIT = -1  # a task's time limit is kept by our own watchdog, which also ends its child processes

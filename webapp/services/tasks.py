@@ -19,7 +19,19 @@ from webapp.services import audit
 from webapp.services.wiring import wired
 from webapp.store.claims import settle_pending
 from webapp.store.db import db, writing
-from webapp.store.models import ConnectionTest, FanOut, RetentionTask, Run, Task, TaskLog, Verification
+from webapp.store.models import (
+    ConnectionTest,
+    Drill,
+    FanOut,
+    Restore,
+    RestoreCheck,
+    RetentionTask,
+    Run,
+    SelfBackup,
+    Task,
+    TaskLog,
+    Verification,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +55,10 @@ TASK_KINDS: dict[TaskType, TaskKind] = {
         TaskKind(TaskType.CONNECTION_TEST, "Connection test", QueueName.DEFAULT, ConnectionTest, "test"),
         TaskKind(TaskType.VERIFICATION, "Verification", QueueName.DEFAULT, Verification, "verify"),
         TaskKind(TaskType.RETENTION, "Retention", QueueName.DEFAULT, RetentionTask, "retention"),
+        TaskKind(TaskType.RESTORE_CHECK, "Restore check", QueueName.RESTORES, RestoreCheck, "restore_check"),
+        TaskKind(TaskType.RESTORE, "Restore", QueueName.RESTORES, Restore, "restore"),
+        TaskKind(TaskType.DRILL, "Restore drill", QueueName.RESTORES, Drill, "drill"),
+        TaskKind(TaskType.SELF_BACKUP, "Self-backup", QueueName.DEFAULT, SelfBackup, "self_backup"),
     )
 }
 
@@ -151,8 +167,8 @@ def count_log_lines(task_id: int) -> int:
 
 
 def checks_of(task: Task) -> list[dict[str, Any]]:
-    """The checks that a connection test or a verification made, as JSON; [] for others."""
-    if isinstance(task, ConnectionTest):
+    """The checks that a connection test, a restore, a drill or a verification made, as JSON; [] for others."""
+    if isinstance(task, ConnectionTest | RestoreCheck | Restore | Drill):
         return list(task.checks)
     return list(task.details.get("checks", []))
 

@@ -4,6 +4,7 @@ from webapp.store.models.archives import Archive
 from webapp.store.models.audit import AuditEvent
 from webapp.store.models.instances import Instance
 from webapp.store.models.jobs import Job, Slot
+from webapp.store.models.restores import Drill, KeptDatabase, Restore, RestoreCheck, SelfBackup
 from webapp.store.models.settings import Beat, Setting
 from webapp.store.models.tasks import (
     ConnectionTest,
@@ -23,11 +24,16 @@ __all__ = [
     "AuditEvent",
     "Beat",
     "ConnectionTest",
+    "Drill",
     "FanOut",
     "Instance",
     "Job",
+    "KeptDatabase",
+    "Restore",
+    "RestoreCheck",
     "RetentionTask",
     "Run",
+    "SelfBackup",
     "Setting",
     "Slot",
     "TargetLock",

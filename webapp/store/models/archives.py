@@ -8,7 +8,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from webapp.core.status import ArchiveFormat, ArchiveState, Content, VerificationLevel, VerificationStatus
+from webapp.core.status import (
+    ArchiveFormat,
+    ArchiveOrigin,
+    ArchiveState,
+    Content,
+    VerificationLevel,
+    VerificationStatus,
+)
 from webapp.store.db import Model
 from webapp.store.models.instances import Instance
 from webapp.store.types import EnumText, UtcDateTime
@@ -17,7 +24,9 @@ from webapp.store.types import EnumText, UtcDateTime
 class Archive(Model):
     """One archive in the store. A row is never removed: a deleted archive keeps its history and the reason.
 
-    ``relative_path`` is below the archive store; ``report`` is the newest verification (list of checks).
+    ``relative_path`` is below the archive store; ``report`` is the newest verification (list of checks). The ``drill_…``
+    columns are the newest restore drill's: how long the restore took, and what was asked of it. ``fingerprint`` is what the
+    sentinel compares (core/sentinel.py).
     """
 
     __tablename__ = "archive"
@@ -50,6 +59,19 @@ class Archive(Model):
     attachment_count: Mapped[int | None]
     odoo_version: Mapped[str] = mapped_column(sa.String(32), default="")
     postgresql_version: Mapped[str] = mapped_column(sa.String(32), default="")
+    origin: Mapped[ArchiveOrigin] = mapped_column(EnumText(ArchiveOrigin), default=ArchiveOrigin.BACKUP)
+    pinned_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    pinned_by: Mapped[str] = mapped_column(sa.String(100), default="")
+    pin_note: Mapped[str] = mapped_column(sa.String(255), default="")
+    drill_status: Mapped[VerificationStatus] = mapped_column(
+        EnumText(VerificationStatus), default=VerificationStatus.NOT_RUN
+    )
+    drilled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    drill_seconds: Mapped[float | None]
+    drill_report: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON, default=list)
+    fingerprint: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    trashed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trash_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delete_reason: Mapped[str] = mapped_column(sa.String(255), default="")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -11,6 +12,8 @@ from webapp.core.status import (
     ArchiveFormat,
     Content,
     DatabaseSelection,
+    DrillPolicy,
+    JobKind,
     MissedPolicy,
     OverlapPolicy,
     RetentionMode,
@@ -26,13 +29,17 @@ class Job(Model):
     """The standing order: which databases, when, kept how long, verified how. Deleting is soft.
 
     ``database_selection`` None means «as the instance says». Slots up to ``cursor_at`` are settled;
-    ``next_slot_at`` is the first one after it (None when disabled, deleted or paused for good).
+    ``next_slot_at`` is the first one after it (None when disabled, deleted or paused for good). ``retention_rules`` count
+    where the mode is *rules* (core/retention.py). ``drill_value`` is every how many runs (sampled) or days (scheduled) an
+    archive is restored for practice; ``drill_checks`` are own questions: ``{"query": …, "expected": …}``. ``refresh`` says
+    what a refresh job restores where (services/refreshes.py).
     """
 
     __tablename__ = "job"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     instance_id: Mapped[int] = mapped_column(sa.ForeignKey("instance.id"), index=True)
+    kind: Mapped[JobKind] = mapped_column(EnumText(JobKind), default=JobKind.BACKUP)
     name: Mapped[str] = mapped_column(sa.String(128))
     enabled: Mapped[bool] = mapped_column(default=True)
 
@@ -51,6 +58,13 @@ class Job(Model):
 
     retention_mode: Mapped[RetentionMode] = mapped_column(EnumText(RetentionMode), default=RetentionMode.KEEP_LAST_N)
     retention_value: Mapped[int] = mapped_column(default=7)
+    retention_rules: Mapped[dict[str, int]] = mapped_column(sa.JSON, default=dict)
+    retention_frozen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    retention_frozen_reason: Mapped[str] = mapped_column(sa.String(400), default="")
+    drill_policy: Mapped[DrillPolicy] = mapped_column(EnumText(DrillPolicy), default=DrillPolicy.NEVER)
+    drill_value: Mapped[int] = mapped_column(default=7)
+    drill_checks: Mapped[list[dict[str, str]]] = mapped_column(sa.JSON, default=list)
+    refresh: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
     verification_level: Mapped[VerificationLevel] = mapped_column(
         EnumText(VerificationLevel), default=VerificationLevel.COMPLETE
     )
