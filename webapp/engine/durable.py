@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def sync_file(path: str) -> None:
@@ -21,6 +24,16 @@ def sync_directory(path: str) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_filesystem(descriptor: int) -> None:
+    """All that was written to the file system of ``descriptor`` is on the disk: for many new files at once. Raises OSError."""
+    syncfs = getattr(_LIBC, "syncfs", None)  # syncfs(2), Linux; the standard library does not know it.
+    if syncfs is None:
+        os.sync()
+    elif syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
 
 
 def write_durably(path: str, data: bytes) -> None:

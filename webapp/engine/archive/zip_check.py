@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -32,17 +32,25 @@ def ignore_member(member: Member, chunks: Iterator[bytes]) -> None:
 
 
 def check_members(
-    archive: ZipArchive, visit: Visit = ignore_member, *, threads: int = 2, reporter: Reporter
+    archive: ZipArchive,
+    visit: Visit = ignore_member,
+    *,
+    threads: int = 2,
+    reporter: Reporter,
+    wanted: Callable[[Member], bool] | None = None,
 ) -> MemberTotals:
     """Unpack everything once. Raises ArchiveError for the first member found damaged, and what ``visit`` raises.
 
-    Whatever a visitor leaves of a member is unpacked all the same, so that no CRC goes unchecked.
+    Whatever a visitor leaves of a member is unpacked all the same, so that no CRC goes unchecked. With ``wanted`` only the
+    members for which it is true are looked at.
     """
-    work = _Work(archive, visit, reporter)
+    chosen = archive.members() if wanted is None else filter(wanted, archive.members())
+    total = archive.plain_bytes if wanted is None else sum(m.size for m in archive.members() if wanted(m))
+    work = _Work(archive, visit, reporter, total)
     under_way: deque[Future[None]] = deque()
     with ThreadPoolExecutor(max(1, threads), thread_name_prefix="unzip") as pool:
         try:
-            for batch in _batches(archive):
+            for batch in _batches(chosen):
                 under_way.append(pool.submit(work.unpack, batch))
                 while len(under_way) > BATCHES_PER_THREAD * threads or (under_way and under_way[0].done()):
                     under_way.popleft().result()
@@ -55,10 +63,10 @@ def check_members(
     return MemberTotals(work.members, work.plain_bytes)
 
 
-def _batches(archive: ZipArchive) -> Iterator[list[Member]]:
+def _batches(members: Iterable[Member]) -> Iterator[list[Member]]:
     batch: list[Member] = []
     held = 0
-    for member in archive.members():
+    for member in members:
         batch.append(member)
         held += member.packed
         if held >= BATCH_BYTES or len(batch) >= BATCH_MEMBERS:
@@ -73,6 +81,7 @@ class _Work:
     archive: ZipArchive
     visit: Visit
     reporter: Reporter
+    total: int
     stopped: bool = False
     members: int = 0
     plain_bytes: int = 0
@@ -98,4 +107,4 @@ class _Work:
             with self._lock:
                 self.plain_bytes += len(piece)
                 done = self.plain_bytes
-            self.reporter.progress(done, self.archive.plain_bytes)
+            self.reporter.progress(done, self.total)
