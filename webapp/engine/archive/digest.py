@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 from types import TracebackType
 from typing import Self
@@ -122,20 +123,41 @@ class DigestingFile:
 def file_digest(descriptor: int, reporter: Reporter, *, from_disk: bool = False) -> tuple[int, str]:
     """Size and SHA-256 of an open file, read from its beginning by position (the descriptor's own is left alone).
 
-    ``from_disk`` asks the kernel to forget its copy first, so that what is digested is what the disk gives back.
+    ``from_disk``: what the disk gives back, past the kernel's copy of what was written. That costs less than having the
+    kernel forget its copy and fill it again, which remains the way where a file system cannot be read directly.
     Raises StoreError when the disk refuses.
     """
     digest = hashlib.sha256()
     size = 0
-    buffer = bytearray(READ_BYTES)
-    view = memoryview(buffer)
-    try:
-        if from_disk:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        while count := os.preadv(descriptor, [buffer], size):
-            digest.update(view[:count])
-            size += count
-            reporter.check()
-    except OSError as error:
-        raise disk_error(error, "read the archive back") from error
+    # Direct reading wants memory and positions on the disk's boundaries: a mapping has the one, whole blocks the other.
+    with mmap.mmap(-1, READ_BYTES) as buffer, memoryview(buffer) as view:
+        direct = _open_direct(descriptor) if from_disk else None
+        try:
+            while count := os.preadv(descriptor if direct is None else direct, [buffer], size):
+                digest.update(view[:count])
+                size += count
+                reporter.check()
+                if direct is not None and count < READ_BYTES:
+                    os.close(direct)  # the rest, if the file goes on, does not begin on a boundary
+                    direct = None
+        except OSError as error:
+            raise disk_error(error, "read the archive back") from error
+        finally:
+            if direct is not None:
+                os.close(direct)
     return size, digest.hexdigest()
+
+
+def _open_direct(descriptor: int) -> int | None:
+    """The same file once more, for reading past the kernel's copy; None where that cannot be, the copy being dropped."""
+    direct = None
+    try:
+        direct = os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC)
+        with mmap.mmap(-1, mmap.PAGESIZE) as trial:
+            os.preadv(direct, [trial], 0)
+    except OSError:
+        if direct is not None:
+            os.close(direct)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        return None
+    return direct
