@@ -76,10 +76,12 @@ class VerificationReport:
     """All checks of one verification, in the order they were made.
 
     ``level`` is the level asked for. The report passes when no check failed; then ``reached`` equals ``level``.
+    ``fingerprint`` is ``core.sentinel.Fingerprint.as_json()`` of what was read, empty when nothing was looked into.
     """
 
     level: VerificationLevel
     checks: tuple[Check, ...]
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[Check, ...]:

@@ -66,6 +66,7 @@ def add_archive(session: Session, run: Run, result: BackupResult, *, now: dateti
         attachment_count=result.facts.attachment_count,
         odoo_version=result.facts.versions.get("odoo", "")[:32],
         postgresql_version=result.facts.versions.get("postgresql", "")[:32],
+        fingerprint=dict(report.fingerprint) if report is not None else {},
     )
     session.add(archive)
     return archive

@@ -21,6 +21,7 @@ from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.reporting import TaskReporter
 from webapp.services.retention import add_retention
 from webapp.services.runs import get_run
+from webapp.services.sentinel import watch
 from webapp.services.settings import get_settings
 from webapp.services.store import the_shelf
 from webapp.services.wiring import wired
@@ -44,7 +45,8 @@ def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
 
     def store(session: Session) -> None:
         stored = get_run(run_id)
-        add_archive(session, stored, result, now=clock())
+        archive = add_archive(session, stored, result, now=clock())
+        watch(session, stored, archive, clock())
         if not result.quarantined and stored.verification_status is VerificationStatus.PASSED:
             retention = add_retention(session, stored, now=clock())
             if retention is not None:
