@@ -35,6 +35,7 @@ class Wiring:
     """See the module docstring.
 
     ``look_at_queue`` asks Redis what it knows (``webapp.queue.monitor.look``); None where nobody watches the queue.
+    ``restore_directory`` None is ``restored`` in the data directory.
     """
 
     data_directory: Path
@@ -46,6 +47,8 @@ class Wiring:
     compression_threads: int = 2
     session_idle_minutes: int = 30
     session_absolute_hours: int = 12
+    restore_directory: Path | None = None
+    upload_limit_bytes: int = 64 * 1024**3
     look_at_queue: Callable[[datetime], QueueReport] | None = None
 
 
