@@ -156,6 +156,7 @@ def upgrade() -> None:
         sa.Column("retention_rules", sa.JSON(), nullable=False),
         sa.Column("retention_frozen_at", sa.DateTime(), nullable=True),
         sa.Column("retention_frozen_reason", sa.String(length=400), nullable=False),
+        sa.Column("retention_allowance", sa.Integer(), nullable=False),
         sa.Column("drill_policy", sa.String(length=40), nullable=False),
         sa.Column("drill_value", sa.Integer(), nullable=False),
         sa.Column("drill_checks", sa.JSON(), nullable=False),
@@ -412,6 +413,7 @@ def upgrade() -> None:
         sa.Column("fingerprint", sa.JSON(), nullable=False),
         sa.Column("trashed_at", sa.DateTime(), nullable=True),
         sa.Column("trash_until", sa.DateTime(), nullable=True),
+        sa.Column("trashed_by", sa.String(length=100), nullable=False),
         sa.Column("deleted_at", sa.DateTime(), nullable=True),
         sa.Column("delete_reason", sa.String(length=255), nullable=False),
         sa.ForeignKeyConstraint(

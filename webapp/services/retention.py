@@ -10,10 +10,11 @@ from sqlalchemy.orm import Session
 
 from webapp.core.retention import RetentionPlan, RetentionPoint, RetentionPolicy, plan_retention
 from webapp.core.status import ACTIVE_STATUSES, ArchiveState, ErrorCode, TaskType, VerificationStatus
+from webapp.services.archive_use import find_use
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
-from webapp.services.store import the_shelf
 from webapp.services.tasks import add
+from webapp.services.trash import BY_RETENTION, put_in_trash
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Job, RetentionTask, Run, Verification
 
@@ -44,6 +45,11 @@ def points_of(job_id: int, database: str | None = None) -> list[RetentionPoint]:
         )
         for archive in db.session.scalars(query.order_by(Archive.taken_at))
     ]
+
+
+def is_in_use(archive: Archive, now: datetime) -> bool:
+    """Whether a task that waits or runs, or a download of the last 6 hours, needs the archive."""
+    return bool(find_use(archive.id, now))
 
 
 def plan_for_job(job: Job, now: datetime, policy: RetentionPolicy | None = None) -> RetentionPlan:
@@ -87,13 +93,10 @@ def _apply(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) 
         chosen = plan.drop[-MOST_DELETIONS:]  # the oldest
         for dropped in chosen:
             archive = session.get_one(Archive, dropped.point.archive_id)
-            archive.state, archive.delete_reason = ArchiveState.DELETING, dropped.reason[:255]
+            put_in_trash(archive, reason=dropped.reason, by=BY_RETENTION, now=clock())
         doomed = [dropped.point.archive_id for dropped in chosen]
     release()
     _say(plan, reporter, len(chosen))
-    reporter.step("delete", "Delete")
-    for archive_id in doomed:
-        finish_deletion(archive_id, clock())
     return Outcome(values={"plan": {"kept": len(plan.keep), "dropped": doomed, "digest": plan.digest}})
 
 
@@ -109,25 +112,3 @@ def _say(plan: RetentionPlan, reporter: TaskReporter, chosen: int) -> None:
             ErrorCode.RETENTION_HELD,
             f"{len(plan.drop)} restore points are due for deletion; {chosen} are deleted now, the others after later runs.",
         )
-
-
-def finish_deletion(archive_id: int, now: datetime) -> None:
-    """Remove the files of an archive marked for deletion, then say so. Safe to repeat after a kill at any point."""
-    archive = db.session.get(Archive, archive_id, populate_existing=True)
-    if archive is None or archive.state is not ArchiveState.DELETING:
-        return
-    path = archive.relative_path
-    release()
-    the_shelf().remove(path)
-    with writing() as session:
-        archive = session.get_one(Archive, archive_id)
-        archive.state, archive.deleted_at = ArchiveState.DELETED, now
-
-
-def resume_deletions(now: datetime) -> int:
-    """Finish deletions that a kill interrupted. How many were finished."""
-    ids = list(db.session.scalars(sa.select(Archive.id).where(Archive.state == ArchiveState.DELETING).limit(50)))
-    release()
-    for archive_id in ids:
-        finish_deletion(archive_id, now)
-    return len(ids)

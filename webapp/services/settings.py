@@ -20,6 +20,7 @@ from webapp.store.models import Setting
 MIB = 1024 * 1024
 LONGEST_SPREAD_SECONDS = 3600
 LARGEST_RESERVE_BYTES = 1024**5
+LONGEST_TRASH_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ class AppSettings:
         verification_level: Default of new jobs.
         spread_seconds: Default start spread of new jobs.
         reserve_bytes: Free space that must remain on the archive disk.
+        trash_days: How long what retention or a person deletes can still be taken back.
     """
 
     title: str = "Holdfast"
@@ -42,6 +44,7 @@ class AppSettings:
     verification_level: VerificationLevel = VerificationLevel.COMPLETE
     spread_seconds: int = 0
     reserve_bytes: int = 256 * MIB
+    trash_days: int = 3
 
 
 def get_settings() -> AppSettings:
@@ -78,6 +81,7 @@ def _checked(wanted: AppSettings) -> AppSettings:
         ("retention_value", 1, 3650),
         ("spread_seconds", 0, LONGEST_SPREAD_SECONDS),
         ("reserve_bytes", 0, LARGEST_RESERVE_BYTES),
+        ("trash_days", 1, LONGEST_TRASH_DAYS),
     ):
         if not low <= getattr(wanted, name) <= high:
             raise InvalidInput(f"Choose a number from {low} to {high}.", field=name)

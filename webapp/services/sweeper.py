@@ -22,9 +22,10 @@ from webapp.engine.shelf import Placed, Shelf, read_side_car
 from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, moment_of
 from webapp.services.execution import cancelled_words, error_columns, retry_values
 from webapp.services.fan_out import record_fan_out_failure
-from webapp.services.retention import add_retention, resume_deletions
+from webapp.services.retention import add_retention
 from webapp.services.store import the_shelf
 from webapp.services.tasks import cancelled_values, ring
+from webapp.services.trash import resume_deletions
 from webapp.store.claims import release_target, settle_pending, take_expired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, FanOut, Run, TargetLock, Task, TaskLog, TaskStep

@@ -26,7 +26,8 @@ class Archive(Model):
 
     ``relative_path`` is below the archive store; ``report`` is the newest verification (list of checks). The ``drill_…``
     columns are the newest restore drill's: how long the restore took, and what was asked of it. ``fingerprint`` is what the
-    sentinel compares (core/sentinel.py).
+    sentinel compares (core/sentinel.py). A trashed archive keeps its place on the shelf until ``trash_until``; ``trashed_by`` is
+    who put it there, "retention" where no person did (services/trash.py).
     """
 
     __tablename__ = "archive"
@@ -69,9 +70,10 @@ class Archive(Model):
     drilled_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     drill_seconds: Mapped[float | None]
     drill_report: Mapped[list[dict[str, Any]]] = mapped_column(sa.JSON, default=list)
-    fingerprint: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    fingerprint: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict, deferred=True)
     trashed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     trash_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    trashed_by: Mapped[str] = mapped_column(sa.String(100), default="")
     deleted_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     delete_reason: Mapped[str] = mapped_column(sa.String(255), default="")
 

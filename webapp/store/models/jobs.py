@@ -30,7 +30,8 @@ class Job(Model):
 
     ``database_selection`` None means «as the instance says». Slots up to ``cursor_at`` are settled;
     ``next_slot_at`` is the first one after it (None when disabled, deleted or paused for good). ``retention_rules`` count
-    where the mode is *rules* (core/retention.py). ``drill_value`` is every how many runs (sampled) or days (scheduled) an
+    where the mode is *rules* (core/retention_rules.py); ``retention_allowance`` is how many deletions beyond the cap a person has
+    agreed to, counted down as they happen. ``drill_value`` is every how many runs (sampled) or days (scheduled) an
     archive is restored for practice; ``drill_checks`` are own questions: ``{"query": …, "expected": …}``. ``refresh`` says
     what a refresh job restores where (services/refreshes.py).
     """
@@ -61,6 +62,7 @@ class Job(Model):
     retention_rules: Mapped[dict[str, int]] = mapped_column(sa.JSON, default=dict)
     retention_frozen_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     retention_frozen_reason: Mapped[str] = mapped_column(sa.String(400), default="")
+    retention_allowance: Mapped[int] = mapped_column(default=0)
     drill_policy: Mapped[DrillPolicy] = mapped_column(EnumText(DrillPolicy), default=DrillPolicy.NEVER)
     drill_value: Mapped[int] = mapped_column(default=7)
     drill_checks: Mapped[list[dict[str, str]]] = mapped_column(sa.JSON, default=list)

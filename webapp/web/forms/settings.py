@@ -6,7 +6,7 @@ from wtforms import IntegerField, SelectField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange
 
 from webapp.core.status import RetentionMode, VerificationLevel
-from webapp.services.settings import LONGEST_SPREAD_SECONDS, MIB, AppSettings
+from webapp.services.settings import LONGEST_SPREAD_SECONDS, LONGEST_TRASH_DAYS, MIB, AppSettings
 from webapp.web.forms.base import Form
 
 RETENTION_CHOICES = {
@@ -39,6 +39,11 @@ class SettingsForm(Form):
         [_NUMBER, NumberRange(0, 1024**3)],
         description="A backup that would leave less on the archive disk fails before it starts.",
     )
+    trash_days = IntegerField(
+        "Days in the trash",
+        [_NUMBER, NumberRange(1, LONGEST_TRASH_DAYS)],
+        description="What retention or a person deletes can be taken back for so long; it takes up its space until then.",
+    )
 
     @classmethod
     def of(cls, now_set: AppSettings, zones: dict[str, str]) -> SettingsForm:
@@ -52,6 +57,7 @@ class SettingsForm(Form):
                 "verification_level": now_set.verification_level.value,
                 "spread_seconds": now_set.spread_seconds,
                 "reserve_mib": now_set.reserve_bytes // MIB,
+                "trash_days": now_set.trash_days,
             }
         )
         form.time_zone.choices = zones
@@ -67,4 +73,5 @@ class SettingsForm(Form):
             verification_level=VerificationLevel(self.verification_level.data),
             spread_seconds=self.spread_seconds.data,
             reserve_bytes=self.reserve_mib.data * MIB,
+            trash_days=self.trash_days.data,
         )
