@@ -19,20 +19,34 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from webapp.core.errors import HoldfastError
-from webapp.core.status import ErrorCode, TaskStatus, TaskType
+from webapp.core.status import ErrorCode, TaskStatus
 from webapp.logs import bound_task
 from webapp.services.reporting import Limits, TaskReporter, lease_lost_stop
+from webapp.services.targets import take_target, target_of, wake_waiting
 from webapp.services.tasks import get_task, ring
 from webapp.services.wiring import wired
-from webapp.store.claims import Holder, acquire_target, claim_task, release_target, settle_pending, update_held
+from webapp.store.claims import Holder, claim_task, release_target, update_held
 from webapp.store.db import db, release, writing
-from webapp.store.models import Run, Task
+from webapp.store.models import Task
 
 logger = logging.getLogger(__name__)
 
 BUSY_TARGET_SECONDS = 30
 LONGEST_BACKOFF_SECONDS = 3600
 MOST_SHUTDOWNS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Neither an end nor a failure: the task waits for something else, and this attempt is not counted.
+
+    Attributes:
+        until: When it looks again by itself; the end of a task on the same instance may wake it before.
+        message: What it waits for: "Waiting: safety backup (run 418)".
+    """
+
+    until: datetime
+    message: str
 
 
 @dataclass(slots=True)
@@ -45,6 +59,7 @@ class Outcome:
         error: Set when the work ended badly though nothing was raised (a verification that failed).
         ring: Ids of tasks added by ``store`` are appended here by it, and rung after the commit.
         undo: Called when the lease turned out lost, so that the result does not count: remove what was made.
+        pause: Set when the task is not done but has to wait; ``values`` and ``store`` count, the task stays open.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -52,6 +67,7 @@ class Outcome:
     error: HoldfastError | None = None
     ring: list[int] = field(default_factory=list)
     undo: Callable[[], None] | None = None
+    pause: Pause | None = None
 
 
 Body = Callable[[int, TaskReporter], Outcome]
@@ -124,29 +140,19 @@ def _internal(error: Exception) -> HoldfastError:
 
 
 def _claim(task_id: int, now: datetime) -> Holder | None:
-    """Claim the task, and its target when it is a run; a busy target puts the run back for later."""
+    """Claim the task, and the target that it must have to itself; a busy target puts it back for later."""
     owner = f"{socket.gethostname()[:50]}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
     lease = now + timedelta(seconds=wired().lease_seconds)
     with writing() as session:
         holder = claim_task(session, task_id, owner, now=now, lease_until=lease)
         if holder is None:
             return None
-        run = session.get(Run, task_id)
-        if run is None or run.instance_id is None:
+        task = get_task(task_id)
+        target = target_of(task)
+        if target is None or take_target(session, holder, target, now=now):
             return holder
-        free = acquire_target(
-            session,
-            holder,
-            instance_id=run.instance_id,
-            database=run.database_name,
-            exclusive=run.exclusive,
-            now=now,
-        )
-        if free:
-            return holder
-        waiting = f"Waiting: {run.instance_name} runs one backup at a time."
         later = now + timedelta(seconds=BUSY_TARGET_SECONDS)
-        update_held(session, holder, {**_pending_again(later, run.attempt - 1), "progress_message": waiting})
+        update_held(session, holder, {**_pending_again(later, task.attempt - 1), "progress_message": target.busy})
         return None
 
 
@@ -162,8 +168,8 @@ def _pending_again(not_before: datetime, attempt: int) -> dict[str, Any]:
 
 
 def _settle_success(holder: Holder, reporter: TaskReporter, outcome: Outcome, now: datetime) -> HoldfastError | None:
-    """Final status and result in one transaction; an error when the lease was lost meanwhile."""
-    values = {**outcome.values, **final_values(outcome, reporter.warnings, now)}
+    """Final status (or a pause) and result in one transaction; an error when the lease was lost meanwhile."""
+    values = {**outcome.values, **_closing_values(holder, outcome, reporter.warnings, now)}
     columns = {key: value for key, value in values.items() if hasattr(Task, key)}
     with writing() as session:
         if reporter.write_gathered(session, **columns):
@@ -174,7 +180,7 @@ def _settle_success(holder: Holder, reporter: TaskReporter, outcome: Outcome, no
             if outcome.store is not None:
                 outcome.store(session)
             release_target(session, holder.task_id)
-            freed = _wake_waiting(session, task, now)
+            freed = wake_waiting(session, task, now)
             settled = True
         else:
             settled, freed = False, []
@@ -185,6 +191,13 @@ def _settle_success(holder: Holder, reporter: TaskReporter, outcome: Outcome, no
     logger.info("ended: %s", values["status"].value)
     ring([*outcome.ring, *freed])
     return None
+
+
+def _closing_values(holder: Holder, outcome: Outcome, warnings: list[dict[str, str]], now: datetime) -> dict[str, Any]:
+    if outcome.pause is None:
+        return final_values(outcome, warnings, now)
+    again = _pending_again(outcome.pause.until, get_task(holder.task_id).attempt - 1)
+    return {**again, "progress_message": outcome.pause.message[:255]}
 
 
 def final_values(outcome: Outcome, warnings: list[dict[str, str]], now: datetime) -> dict[str, Any]:
@@ -242,7 +255,7 @@ def _settle_error(
             logger.warning("could not settle: the lease was lost (%s)", error.code.value)
             return False
         release_target(session, holder.task_id)
-        freed = _wake_waiting(session, task, now)
+        freed = wake_waiting(session, task, now)
         if again is None and on_failure is not None:
             session.expire(task)
             on_failure(session, task)
@@ -283,24 +296,3 @@ def retry_values(task: Task, error: HoldfastError, now: datetime) -> dict[str, A
         **error_columns(error),
         "progress_message": f"Attempt {task.attempt} of {task.max_attempts} failed; the next one follows.",
     }
-
-
-def _wake_waiting(session: Session, task: Task, now: datetime) -> list[int]:
-    """Runs that wait for this task's instance may start now; the oldest first."""
-    if task.type is not TaskType.BACKUP or task.instance_id is None:
-        return []
-    query = (
-        db.select(Run.id)
-        .where(
-            Run.instance_id == task.instance_id,
-            Run.status == TaskStatus.PENDING,
-            Run.not_before > now,
-            Run.progress_message.startswith("Waiting:"),
-        )
-        .order_by(Run.id)
-        .limit(4)
-    )
-    waiting = list(session.scalars(query))
-    for run_id in waiting:
-        settle_pending(session, run_id, {"not_before": now})
-    return waiting
