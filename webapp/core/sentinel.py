@@ -32,6 +32,7 @@ MOST_TABLES = 200
 # From so many predecessors on a table's count can be called steady.
 STEADY_FROM = 3
 _STEADY = 0.75
+_FEWEST_ROWS = 100
 # Content that became incompressible where it stood, as a share of all: a finding, a blow.
 _REWRITTEN = 0.10
 _REWRITTEN_BLOW = 0.25
@@ -237,6 +238,8 @@ def _emptied_tables(newest: Fingerprint, before: Sequence[Fingerprint]) -> list[
         if min(counts) < _STEADY * max(counts) or _is_passing(table):
             continue
         usual, now = median(counts), newest.tables.get(table, unseen)
+        if usual < _FEWEST_ROWS:
+            continue
         if now < usual * EMPTIED:
             emptied.append((table, now, round(usual)))
         elif now < usual * COLLAPSE:

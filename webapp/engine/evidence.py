@@ -14,6 +14,7 @@ from webapp.core.status import ArchiveFormat, ErrorCode
 from webapp.engine.archive.attachments import PREFIX, AttachmentFindings, AttachmentLedger
 from webapp.engine.archive.digest import file_digest
 from webapp.engine.archive.dump_scan import DumpScanner, DumpSummary, Pick
+from webapp.engine.archive.traits import AdministratorLedger, FileTraits
 from webapp.engine.archive.zip_check import check_members, ignore_member
 from webapp.engine.archive.zip_reader import Member, ZipArchive, open_zip
 from webapp.engine.disk import disk_error
@@ -38,6 +39,9 @@ class Evidence:
         dump: What the dump holds; None when it was not looked into or is not there.
         dump_fault: Why the dump could not be understood.
         manifest: manifest.json inside the zip; None when it is not there or not JSON.
+        dump_packed: Bytes that the dump takes in the archive, 0 when it was not looked into.
+        traits: Of the filestore's files; None when they were not looked at.
+        administrators: Logins, None when the dump does not tell.
     """
 
     size_bytes: int = 0
@@ -49,6 +53,9 @@ class Evidence:
     dump_fault: str = ""
     manifest: Mapping[str, Any] | None = None
     attachments: AttachmentFindings | None = None
+    dump_packed: int = 0
+    traits: FileTraits | None = None
+    administrators: tuple[str, ...] | None = None
 
 
 def gather_evidence(
@@ -70,7 +77,7 @@ def gather_evidence(
                 if expectation.archive_format is ArchiveFormat.ZIP:
                     _read_zip(path, expectation, evidence, _Looks(look_inside, threads, reporter))
                 else:
-                    _read_custom(path, descriptor, evidence, reporter)
+                    _read_custom(path, descriptor, evidence, _scanner(expectation), reporter)
             except ArchiveError as error:
                 evidence.damage = error
             evidence.size_bytes, evidence.sha256 = digesting.result()
@@ -91,7 +98,7 @@ def _read_zip(path: str, expectation: Expectation, evidence: Evidence, looks: _L
         if not looks.inside:
             totals = check_members(archive, ignore_member, threads=looks.threads, reporter=looks.reporter)
         else:
-            reader = _ZipContents(evidence, expectation.has_filestore)
+            reader = _ZipContents(evidence, expectation)
             totals = check_members(archive, reader.visit, threads=looks.threads, reporter=looks.reporter)
             reader.conclude(archive)
         evidence.members, evidence.plain_bytes = totals.members, totals.plain_bytes
@@ -100,39 +107,55 @@ def _read_zip(path: str, expectation: Expectation, evidence: Evidence, looks: _L
 class _ZipContents:
     """The visitor of a zip's members; the dump is seen by one thread, files by several."""
 
-    def __init__(self, evidence: Evidence, has_filestore: bool) -> None:
+    def __init__(self, evidence: Evidence, expectation: Expectation) -> None:
         self._evidence = evidence
-        self._ledger = AttachmentLedger() if has_filestore else None
+        self._ledger = AttachmentLedger() if expectation.has_filestore else None
+        self._traits = FileTraits()
+        self._dump = _scanner(expectation, self._ledger)
 
     def visit(self, member: Member, chunks: Iterator[bytes]) -> None:
         if member.name == DUMP_NAME:
-            self._scan(chunks)
+            self._evidence.dump_packed = member.packed
+            _scan_into(self._evidence, self._dump, chunks)
         elif member.name == MANIFEST_NAME:
             self._evidence.manifest = _parsed_manifest(chunks)
         elif self._ledger is not None and member.raw_name.startswith(PREFIX):
-            self._ledger.take_file(member.raw_name, chunks)
+            self._ledger.take_file(member.raw_name, self._traits.watch(member, chunks))
 
     def conclude(self, archive: ZipArchive) -> None:
         """Compare the dump's attachments with the archive's names, when all members were visited."""
         if self._ledger is not None:
             self._evidence.attachments = self._ledger.compare(archive.name_keys)
-
-    def _scan(self, chunks: Iterator[bytes]) -> None:
-        picks = {}
-        if self._ledger is not None:
-            picks[ATTACHMENT_TABLE] = Pick(("store_fname", "checksum"), self._ledger.take_rows)
-        _scan_into(self._evidence, DumpScanner(picks), chunks)
+            self._evidence.traits = self._traits
 
 
-def _scan_into(evidence: Evidence, scanner: DumpScanner, chunks: Iterator[bytes]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Dump:
+    """A scanner, and who waits for what it finds."""
+
+    scanner: DumpScanner
+    administrators: AdministratorLedger | None
+
+
+def _scanner(expectation: Expectation, ledger: AttachmentLedger | None = None) -> _Dump:
+    administrators = AdministratorLedger() if expectation.is_odoo else None
+    picks = administrators.picks() if administrators is not None else {}
+    if ledger is not None:
+        picks[ATTACHMENT_TABLE] = Pick(("store_fname", "checksum"), ledger.take_rows)
+    return _Dump(DumpScanner(picks), administrators)
+
+
+def _scan_into(evidence: Evidence, dump: _Dump, chunks: Iterator[bytes]) -> None:
     for chunk in chunks:
         try:
-            scanner.feed(chunk)
+            dump.scanner.feed(chunk)
         except ArchiveError as error:
             # The rest is left to whoever checks the CRCs.
             evidence.dump_fault = error.message
             return
-    evidence.dump = scanner.finish()
+    evidence.dump = dump.scanner.finish()
+    if dump.administrators is not None:
+        evidence.administrators = dump.administrators.conclude(evidence.dump.picked)
 
 
 def _parsed_manifest(chunks: Iterator[bytes]) -> Mapping[str, Any] | None:
@@ -148,7 +171,7 @@ def _parsed_manifest(chunks: Iterator[bytes]) -> Mapping[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _read_custom(path: str, descriptor: int, evidence: Evidence, reporter: Reporter) -> None:
+def _read_custom(path: str, descriptor: int, evidence: Evidence, dump: _Dump, reporter: Reporter) -> None:
     """A full parse: a listing of the archive's contents sees neither truncation nor damage."""
     if os.pread(descriptor, len(_CUSTOM_MAGIC), 0) != _CUSTOM_MAGIC:
         code = ErrorCode.NOT_A_BACKUP if os.fstat(descriptor).st_size else ErrorCode.TRUNCATED
@@ -163,7 +186,7 @@ def _read_custom(path: str, descriptor: int, evidence: Evidence, reporter: Repor
     argv = [newest.program("pg_restore"), "--file=-", path]
     try:
         with stream(argv, env=clean_environment(), reporter=reporter) as chunks:
-            _scan_into(evidence, DumpScanner(), chunks)
+            _scan_into(evidence, dump, chunks)
             for _ in chunks:
                 reporter.check()
     except ProcessFailed as error:

@@ -10,12 +10,14 @@ from webapp.engine.archive.zip_reader import open_zip
 from webapp.engine.comparison import Measures, compare
 from webapp.engine.evidence import Evidence, gather_evidence
 from webapp.engine.expectation import Expectation, expectation_of_backup, expectation_of_manifest
+from webapp.engine.fingerprint import fingerprint_of
 from webapp.engine.report import Reporter
 
 __all__ = [
     "Expectation",
     "expectation_of_backup",
     "expectation_of_manifest",
+    "judge",
     "require_structure",
     "verify_archive",
 ]
@@ -46,18 +48,24 @@ def verify_archive(
     evidence = gather_evidence(
         path, expectation, look_inside=whole, from_disk=from_disk, threads=threads, reporter=reporter
     )
+    return judge(evidence, expectation, level)
+
+
+def judge(evidence: Evidence, expectation: Expectation, level: VerificationLevel) -> VerificationReport:
+    """The checks of ``verify_archive`` for what was read of an archive before."""
+    whole = level is VerificationLevel.COMPLETE
     found = [checks.check_digest(evidence, expectation), checks.check_members(evidence, expectation)]
     if whole and evidence.damage is None:
         found += _completeness(evidence, expectation)
     elif whole:
         why = "The archive cannot be read, so its contents were not looked at."
         found.append(checks.skipped("dump_trailer", "Dump complete", why))
-    return VerificationReport(level, tuple(found))
+    return VerificationReport(level, tuple(found), fingerprint_of(evidence, expectation.archive_format).as_json())
 
 
 def _completeness(evidence: Evidence, expectation: Expectation) -> list[Check]:
     found = [checks.check_trailer(evidence), checks.check_tables(evidence, expectation)]
-    if expectation.is_odoo and expectation.archive_format is ArchiveFormat.ZIP:
+    if expectation.is_odoo and expectation.names_itself and expectation.archive_format is ArchiveFormat.ZIP:
         found.append(checks.check_manifest(evidence, expectation))
     found.append(checks.check_rows(evidence, expectation))
     if expectation.has_filestore:

@@ -49,10 +49,14 @@ _IN_BLOCK = re.compile(rb"/\*|\*/")
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Rows to be shown: those of one table, reduced to some columns, in lists as they come."""
+    """Rows to be shown: those of one table, reduced to some columns, in lists as they come.
+
+    ``needles``: only rows that hold one of these bytes somewhere; the others cost next to nothing.
+    """
 
     columns: tuple[str, ...]
     visit: Callable[[list[Row]], None]
+    needles: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)
@@ -317,14 +321,15 @@ class _RowPicker:
 
     def __init__(self, pick: Pick, columns: Sequence[str]) -> None:
         self._visit = pick.visit
+        self._needles = pick.needles
         self._wanted = tuple(columns.index(column) for column in pick.columns)
         self._splits = max(self._wanted) + 1
         self._tail = b""
 
     def feed(self, block: bytes) -> None:
         """The next bytes of the block."""
-        lines = (self._tail + block).split(b"\n")
-        self._tail = lines.pop()
+        whole, newline, self._tail = (self._tail + block).rpartition(b"\n")
+        lines = _lines_with(self._needles, whole) if self._needles else whole.split(b"\n") if newline else []
         if len(self._tail) > _LONG_ROW_BYTES:
             # A row of any length costs no more than the beginnings of its fields; none that is wanted is this long.
             self._tail = b"\t".join(value[:_LONGEST_FIELD] for value in self._tail.split(b"\t"))
@@ -337,3 +342,16 @@ class _RowPicker:
         if len(values) < self._splits:
             raise ArchiveError("The dump holds a row with too few columns.", code=ErrorCode.CORRUPT)
         return tuple(decode_field(values[index]) for index in self._wanted)
+
+
+def _lines_with(needles: tuple[bytes, ...], text: bytes) -> list[bytes]:
+    """The lines that hold one of the needles."""
+    found: dict[int, bytes] = {}
+    for needle in needles:
+        at = text.find(needle)
+        while at >= 0:
+            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
+            end = len(text) if end < 0 else end
+            found[start] = text[start:end]
+            at = text.find(needle, end)
+    return list(found.values())
