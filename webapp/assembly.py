@@ -45,4 +45,7 @@ def make_wiring(settings: Settings) -> Wiring:
         session_idle_minutes=settings.session_idle_minutes,
         session_absolute_hours=settings.session_absolute_hours,
         look_at_queue=lambda now: monitor.look(connection, now),
+        drill_directory=settings.drill_directory,
+        drill_jobs=settings.drill_jobs,
+        drill_boot_command=settings.drill_boot_command,
     )

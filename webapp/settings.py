@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shlex
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -52,6 +53,9 @@ class Settings:
     reconcile_seconds: int = 5
     poll_scale: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
+    drill_directory: Path | None = None
+    drill_jobs: int = 2
+    drill_boot_command: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"Settings(data_directory={str(self.data_directory)!r}, host={self.host!r}, port={self.port})"
@@ -98,6 +102,9 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         reconcile_seconds=reader.number("HOLDFAST_RECONCILE_SECONDS", 5, 1, 30),
         poll_scale=reader.decimal("HOLDFAST_POLL_SCALE", 1.0, 0.02, 10.0),
         allowed_hosts=tuple(name for name in reader.text("HOLDFAST_ALLOWED_HOSTS", "").split(",") if name),
+        drill_directory=Path(reader.text("HOLDFAST_DRILL_DIR", str(data / "drills"))).expanduser().resolve(),
+        drill_jobs=reader.number("HOLDFAST_DRILL_JOBS", 2, 1, 16),
+        drill_boot_command=_words("HOLDFAST_DRILL_BOOT", reader.text("HOLDFAST_DRILL_BOOT", "")),
     )
 
 
@@ -156,6 +163,14 @@ class _Reader:
             if raw.lower() == word.lower():
                 return word
         raise SettingsError(f"{name} must be one of {', '.join(words)}, not {raw!r}.")
+
+
+def _words(name: str, line: str) -> tuple[str, ...]:
+    """A command line as its words; no shell will see it."""
+    try:
+        return tuple(shlex.split(line))
+    except ValueError as error:
+        raise SettingsError(f"{name} is not a command line: {error}.") from None
 
 
 def _vault_keys(reader: _Reader, data: Path) -> tuple[str, ...]:

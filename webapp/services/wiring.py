@@ -50,6 +50,14 @@ class Wiring:
     restore_directory: Path | None = None
     upload_limit_bytes: int = 64 * 1024**3
     look_at_queue: Callable[[datetime], QueueReport] | None = None
+    drill_directory: Path | None = None
+    drill_jobs: int = 2
+    drill_boot_command: tuple[str, ...] = ()
+
+    @property
+    def drills(self) -> Path:
+        """Where throw-away clusters are made."""
+        return self.drill_directory or self.data_directory / "drills"
 
 
 _installed: list[Wiring] = []
