@@ -52,7 +52,9 @@ def test_the_same_again_is_no_news() -> None:
     assert compare(NORMAL, []) == ()
 
 
-@given(steps=st.lists(st.floats(0.97, 1.10), min_size=1, max_size=30), noise=st.lists(st.floats(0.97, 1.03), min_size=31))
+@given(
+    steps=st.lists(st.floats(0.97, 1.10), min_size=1, max_size=30), noise=st.lists(st.floats(0.97, 1.03), min_size=31)
+)
 @settings(max_examples=200, deadline=None)
 def test_growing_and_slowly_shrinking_databases_are_left_alone(steps: list[float], noise: list[float]) -> None:
     history = [NORMAL]
