@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from webapp.core.manifest import Manifest, verification_summary
@@ -19,6 +18,7 @@ from webapp.engine.report import Reporter
 from webapp.engine.shelf import Shelf, Workplace, open_shelf
 from webapp.engine.sources.base import Source
 from webapp.engine.verify import Expectation, expectation_of_backup, require_structure, verify_archive
+from webapp.engine.version import own_version
 
 # What the next archive may need beside the one before it: databases grow, and not evenly.
 ROOM_FOR_GROWTH = 1.5
@@ -146,7 +146,7 @@ def _manifest(plan: BackupPlan, finished: _Finished) -> Manifest:
         sha256=written.sha256,
         started_at=plan.started_at.isoformat(),
         snapshot_at=facts.snapshot_at,
-        holdfast_version=_own_version(),
+        holdfast_version=own_version(),
         dump_bytes=facts.dump_bytes,
         filestore_bytes=facts.filestore_bytes,
         attachment_count=facts.attachment_count,
@@ -160,10 +160,3 @@ def _manifest(plan: BackupPlan, finished: _Finished) -> Manifest:
         verification=verification_summary(finished.report),
         labels=dict(plan.labels),
     )
-
-
-def _own_version() -> str:
-    try:
-        return version("holdfast")
-    except PackageNotFoundError:
-        return "unknown"

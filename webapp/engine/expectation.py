@@ -10,6 +10,10 @@ from webapp.core.plans import BackupPlan, OdooHttpPlan, Previous
 from webapp.core.reports import SourceFacts
 from webapp.core.status import ArchiveFormat, Content, FilestoreKind
 
+# In an uploaded archive's side-car: its zip has no manifest.json that names its database.
+NAMELESS = "nameless"
+NAMELESS_YES = "yes"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:
@@ -20,6 +24,7 @@ class Expectation:
         own_snapshot: Our own source took the dump first and the files after it, so nothing may be missing but what
             was missing there already (the known ones). Odoo copies files first, so some may be missing in its zips.
         previous: The newest verified archive of the same database and content.
+        names_itself: An Odoo zip has a manifest.json with the database's name; an uploaded one may lack it.
     """
 
     archive_format: ArchiveFormat
@@ -34,6 +39,7 @@ class Expectation:
     missing_attachment_count: int = 0
     mismatched_attachment_count: int = 0
     previous: Previous | None = None
+    names_itself: bool = True
 
 
 def expectation_of_backup(plan: BackupPlan, facts: SourceFacts, *, size_bytes: int, sha256: str) -> Expectation:
@@ -77,6 +83,7 @@ def expectation_of_manifest(manifest: Manifest, previous: Previous | None = None
         missing_attachment_count=manifest.missing_attachment_count,
         mismatched_attachment_count=manifest.mismatched_attachment_count,
         previous=previous,
+        names_itself=manifest.labels.get(NAMELESS) != NAMELESS_YES,
     )
 
 

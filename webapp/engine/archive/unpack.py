@@ -80,10 +80,13 @@ def unpack_whole(
     return _unpack(archive_path, directory, choose, _Ways(rights_of(options), reporter, threads))
 
 
+def is_attachment(name: str) -> bool:
+    """Whether a member of that name is a file of the filestore, not a folder or a mark of Odoo's own."""
+    return name.startswith(FILESTORE) and not name.startswith(_CHECKLIST) and not name.endswith("/")
+
+
 def _filestore_place(name: str) -> str | None:
-    if not name.startswith(FILESTORE) or name.startswith(_CHECKLIST) or name.endswith("/"):
-        return None
-    return name.removeprefix(FILESTORE)
+    return name.removeprefix(FILESTORE) if is_attachment(name) else None
 
 
 def _database_place(name: str) -> str | None:
@@ -91,7 +94,7 @@ def _database_place(name: str) -> str | None:
 
 
 def _whole_place(name: str) -> str | None:
-    return _database_place(name) or (name if _filestore_place(name) else None)
+    return _database_place(name) or (name if is_attachment(name) else None)
 
 
 @dataclass(frozen=True, slots=True)
