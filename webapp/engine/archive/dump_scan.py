@@ -51,12 +51,13 @@ _IN_BLOCK = re.compile(rb"/\*|\*/")
 class Pick:
     """Rows to be shown: those of one table, reduced to some columns, in lists as they come.
 
-    ``needles``: only rows that hold one of these bytes somewhere; the others cost next to nothing.
+    ``narrow`` is given whole rows as they stand in the dump and answers with those that are worth looking at; the others
+    then cost next to nothing.
     """
 
     columns: tuple[str, ...]
     visit: Callable[[list[Row]], None]
-    needles: tuple[bytes, ...] = ()
+    narrow: Callable[[bytes], list[bytes]] | None = None
 
 
 @dataclass(slots=True)
@@ -321,7 +322,7 @@ class _RowPicker:
 
     def __init__(self, pick: Pick, columns: Sequence[str]) -> None:
         self._visit = pick.visit
-        self._needles = pick.needles
+        self._narrow = pick.narrow or _all_lines
         self._wanted = tuple(columns.index(column) for column in pick.columns)
         self._splits = max(self._wanted) + 1
         self._tail = b""
@@ -329,7 +330,7 @@ class _RowPicker:
     def feed(self, block: bytes) -> None:
         """The next bytes of the block."""
         whole, newline, self._tail = (self._tail + block).rpartition(b"\n")
-        lines = _lines_with(self._needles, whole) if self._needles else whole.split(b"\n") if newline else []
+        lines = self._narrow(whole) if newline else []
         if len(self._tail) > _LONG_ROW_BYTES:
             # A row of any length costs no more than the beginnings of its fields; none that is wanted is this long.
             self._tail = b"\t".join(value[:_LONGEST_FIELD] for value in self._tail.split(b"\t"))
@@ -344,14 +345,5 @@ class _RowPicker:
         return tuple(decode_field(values[index]) for index in self._wanted)
 
 
-def _lines_with(needles: tuple[bytes, ...], text: bytes) -> list[bytes]:
-    """The lines that hold one of the needles."""
-    found: dict[int, bytes] = {}
-    for needle in needles:
-        at = text.find(needle)
-        while at >= 0:
-            start, end = text.rfind(b"\n", 0, at) + 1, text.find(b"\n", at)
-            end = len(text) if end < 0 else end
-            found[start] = text[start:end]
-            at = text.find(needle, end)
-    return list(found.values())
+def _all_lines(text: bytes) -> list[bytes]:
+    return text.split(b"\n")
