@@ -92,7 +92,7 @@ def check_successes() -> list[str]:
         archives = db.session.scalars(sa.select(Archive).where(Archive.run_id == run.id)).all()
         states = [archive.state for archive in archives]
         skipped = run.error_code is ErrorCode.SKIPPED_OVERLAP
-        if run.status in SUCCESS and not skipped and states not in ([ArchiveState.STORED], [ArchiveState.DELETED]):
+        if run.status in SUCCESS and not skipped and states not in ([ArchiveState.STORED], [ArchiveState.TRASHED], [ArchiveState.DELETED]):
             broken.append(f"false success: run {run.id} has archives {states}")
         elif (run.status is TaskStatus.FAILED or skipped) and states:
             broken.append(f"run {run.id} failed and has archives {states}")

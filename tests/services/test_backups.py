@@ -29,7 +29,7 @@ from webapp.core.status import (
     VerificationLevel,
     VerificationStatus,
 )
-from webapp.services import archives, backups, fan_out, retention, runs
+from webapp.services import archives, backups, fan_out, retention, runs, trash
 from webapp.services.archives import adopt_archive, read_manifest
 from webapp.services.execution import Outcome, execute
 from webapp.services.instance_plans import secret_context
@@ -150,8 +150,15 @@ def test_retention_drops_what_the_plan_says_and_keeps_the_newest(place: Place) -
     retention.execute_retention(newest.id, clock=clock)
 
     old, new = all_archives()
-    assert (old.state, new.state) == (ArchiveState.DELETED, ArchiveState.STORED)
+    assert (old.state, new.state, old.trashed_by) == (ArchiveState.TRASHED, ArchiveState.STORED, "retention")
     assert old.delete_reason
+    assert len(list(the_shelf().list_directories())) == 2
+
+    for days in (1, 2, 3, 4):
+        trash.resume_deletions(clock() + timedelta(days=days))
+
+    old, new = all_archives()
+    assert (old.state, new.state) == (ArchiveState.DELETED, ArchiveState.STORED)
     assert [directory for directory, _ in the_shelf().list_directories()] == [new.relative_path.rpartition("/")[0]]
 
 
@@ -168,7 +175,7 @@ def test_what_failed_its_verification_goes_when_newer_ones_are_kept(place: Place
 
     retention.execute_retention(task.id, clock=clock)
 
-    assert [archive.state for archive in all_archives()] == [ArchiveState.DELETED, ArchiveState.STORED]
+    assert [archive.state for archive in all_archives()] == [ArchiveState.TRASHED, ArchiveState.STORED]
 
 
 def test_retention_of_a_job_that_was_deleted_touches_nothing(place: Place) -> None:

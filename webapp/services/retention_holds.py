@@ -10,6 +10,7 @@ from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.text import strip_controls
 from webapp.services import audit
 from webapp.services.jobs import get_job
+from webapp.services.retention import set_quietly
 from webapp.store.db import writing
 from webapp.store.models import Job
 
@@ -23,8 +24,9 @@ def freeze_in(job: Job, reason: str, *, actor: Actor | str, now: datetime) -> bo
     """
     if job.retention_frozen_at is not None:
         return False
-    job.retention_frozen_at, job.retention_frozen_reason = now, strip_controls(reason).strip()[:LONGEST_REASON]
-    _record(actor, "retention.frozen", job, {"reason": job.retention_frozen_reason}, now)
+    said = strip_controls(reason).strip()[:LONGEST_REASON]
+    set_quietly(job, retention_frozen_at=now, retention_frozen_reason=said)
+    _record(actor, "retention.frozen", job, {"reason": said}, now)
     return True
 
 
@@ -48,7 +50,7 @@ def unfreeze(job_id: int, *, seen_reason: str, actor: Actor, now: datetime) -> J
         if job.retention_frozen_reason != seen_reason:
             raise Conflict("Retention was frozen for another reason meanwhile.", hint="Read it, then confirm.")
         details = {"reason": job.retention_frozen_reason, "since": job.retention_frozen_at.isoformat()}
-        job.retention_frozen_at, job.retention_frozen_reason = None, ""
+        set_quietly(job, retention_frozen_at=None, retention_frozen_reason="")
         _record(actor, "retention.unfrozen", job, details, now)
     return job
 
