@@ -538,10 +538,27 @@ def upgrade() -> None:
     with op.batch_alter_table("kept_database", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_kept_database_instance_id"), ["instance_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_kept_database_remove_after"), ["remove_after"], unique=False)
+
+    op.create_table(
+        "kept_removal",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("kept_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["id"], ["task.id"], name=op.f("fk_kept_removal_id"), ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["kept_id"], ["kept_database.id"], name=op.f("fk_kept_removal_kept_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_kept_removal")),
+    )
+    with op.batch_alter_table("kept_removal", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_kept_removal_kept_id"), ["kept_id"], unique=False)
     _make_audit_append_only()
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("kept_removal", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_kept_removal_kept_id"))
+
+    op.drop_table("kept_removal")
     with op.batch_alter_table("kept_database", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_kept_database_remove_after"))
         batch_op.drop_index(batch_op.f("ix_kept_database_instance_id"))

@@ -94,6 +94,26 @@ def archive_directory_name(taken_at: datetime, database: str, run_id: int, fence
     return f"{archive_base_name(taken_at, database)}_r{run_id}f{fence}"
 
 
+def restoring_name(database: str, task_id: int, fence: int) -> str:
+    """The name under which a database is loaded before it is shown to anybody: `prod__restoring_418_1`."""
+    return _with_suffix(database, f"__restoring_{task_id}_{fence}")
+
+
+def kept_name(database: str, at: datetime) -> str:
+    """The name that a replaced database gets: `prod__before_20261122_023004`, in UTC."""
+    return _with_suffix(database, f"__before_{at.astimezone(UTC):%Y%m%d_%H%M%S}")
+
+
+def _with_suffix(database: str, suffix: str) -> str:
+    """Name and suffix within PostgreSQL's limit; a name that is cut is told from others cut alike by its digest."""
+    room = MAX_DATABASE_BYTES - len(suffix)
+    if len(database.encode()) <= room:
+        return database + suffix
+    digest = hashlib.sha256(database.encode()).hexdigest()[:_DIGEST_LENGTH]
+    kept = database.encode()[: room - _DIGEST_LENGTH - 1].decode(errors="ignore")
+    return f"{kept}-{digest}{suffix}"
+
+
 def parse_archive_directory_name(name: str) -> ParsedName | None:
     """The inverse: None for every name that ``archive_directory_name`` would not have written."""
     match = _DIRECTORY.fullmatch(name)

@@ -166,6 +166,7 @@ class RestoreResult:
         kept_identity: Its identity.
         kept_filestore: Where the replaced filestore lies now, "" when none was.
         message: One sentence for people: "Restored acme_test: 1,204 tables, 38,977 files".
+        file_path: Absolute path of the one file that an attachment or a table was written to, "" for other targets.
     """
 
     outcome: RestoreOutcome
@@ -177,6 +178,7 @@ class RestoreResult:
     kept_identity: TargetIdentity | None = None
     kept_filestore: str = ""
     message: str = ""
+    file_path: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ class TaskType(StrEnum):
     RETENTION = "retention"
     RESTORE_CHECK = "restore_check"
     RESTORE = "restore"
+    KEPT_REMOVAL = "kept_removal"
     DRILL = "drill"
     SELF_BACKUP = "self_backup"
 

@@ -23,6 +23,7 @@ TASK_FUNCTIONS: Mapping[str, str] = {
     TaskType.RETENTION: "webapp.tasks.retention.apply_retention",
     TaskType.RESTORE_CHECK: "webapp.tasks.restores.check_restore",
     TaskType.RESTORE: "webapp.tasks.restores.restore",
+    TaskType.KEPT_REMOVAL: "webapp.tasks.restores.remove_kept",
     TaskType.DRILL: "webapp.tasks.drills.drill",
     TaskType.SELF_BACKUP: "webapp.tasks.self_backups.back_up_self",
 }

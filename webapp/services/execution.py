@@ -27,7 +27,7 @@ from webapp.services.tasks import get_task, ring
 from webapp.services.wiring import wired
 from webapp.store.claims import Holder, claim_task, release_target, update_held
 from webapp.store.db import db, release, writing
-from webapp.store.models import Task
+from webapp.store.models import Restore, Task
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +60,7 @@ class Outcome:
         ring: Ids of tasks added by ``store`` are appended here by it, and rung after the commit.
         undo: Called when the lease turned out lost, so that the result does not count: remove what was made.
         pause: Set when the task is not done but has to wait; ``values`` and ``store`` count, the task stays open.
+        irrevocable: What was done cannot be undone, so a wish to stop that came too late is not heard.
     """
 
     values: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +69,7 @@ class Outcome:
     ring: list[int] = field(default_factory=list)
     undo: Callable[[], None] | None = None
     pause: Pause | None = None
+    irrevocable: bool = False
 
 
 Body = Callable[[int, TaskReporter], Outcome]
@@ -117,7 +119,8 @@ def _work(task_id: int, body: Body, reporter: TaskReporter) -> tuple[Outcome | N
     try:
         with reporter:
             outcome = body(task_id, reporter)
-            reporter.check()
+            if not outcome.irrevocable:
+                reporter.check()
     except HoldfastError as raised:
         error = reporter.stopped or raised
     except Exception as raised:  # the worker's side of the three broad excepts
@@ -250,7 +253,7 @@ def _settle_error(
             "progress_percent": None,
         }
         if error.code is ErrorCode.CANCELLED:
-            values = {**values, **cancelled_words(task, now)}
+            values = {**values, **cancelled_words(task, now), "completed_at": None if again else now}
         if not reporter.write_gathered(session, **values):
             logger.warning("could not settle: the lease was lost (%s)", error.code.value)
             return False
@@ -273,8 +276,12 @@ def cancelled_words(task: Task, now: datetime) -> dict[str, Any]:
 def retry_values(task: Task, error: HoldfastError, now: datetime) -> dict[str, Any] | None:
     """Columns that make the task pending again, or None when it failed for good.
 
-    A shutdown is no fault of the task, so that attempt is not counted; it is repeated a few times at most.
+    A shutdown is no fault of the task, so that attempt is not counted; it is repeated a few times at most. A restore that
+    may have left its target half done is taken up again whatever happened, to look and to settle.
     """
+    if isinstance(task, Restore) and task.must_settle and task.attempt < task.max_attempts:
+        message = "The target is looked at, and what was begun there is finished or undone."
+        return {**_again_later(task, error, now), "cancel_requested_at": None, "progress_message": message}
     if task.cancel_requested_at is not None:
         return None
     if error.code is ErrorCode.SHUTDOWN:
@@ -290,9 +297,10 @@ def retry_values(task: Task, error: HoldfastError, now: datetime) -> dict[str, A
         }
     if error.permanent or task.attempt >= task.max_attempts:
         return None
+    message = f"Attempt {task.attempt} of {task.max_attempts} failed; the next one follows."
+    return {**_again_later(task, error, now), "progress_message": message}
+
+
+def _again_later(task: Task, error: HoldfastError, now: datetime) -> dict[str, Any]:
     wait = min(LONGEST_BACKOFF_SECONDS, task.retry_delay_seconds * 2 ** (task.attempt - 1))
-    return {
-        **_pending_again(now + timedelta(seconds=wait), task.attempt),
-        **error_columns(error),
-        "progress_message": f"Attempt {task.attempt} of {task.max_attempts} failed; the next one follows.",
-    }
+    return {**_pending_again(now + timedelta(seconds=wait), task.attempt), **error_columns(error)}

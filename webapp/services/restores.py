@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -15,7 +17,7 @@ from webapp.core.restore_plans import RestoreOptions, TargetFacts
 from webapp.core.status import RestoreTarget, Role, TaskStatus, TaskType
 from webapp.services import audit
 from webapp.services.restore_choices import RestoreChoices, TargetInstance, choices_for
-from webapp.services.restore_rules import CheckedWish, RestoreWish, check_wish, refusal_of
+from webapp.services.restore_rules import CheckedWish, RestoreWish, check_wish, refusal_of, restore_root
 from webapp.services.restore_tasks import NewRestore, add_restore, target_words
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, writing
@@ -36,6 +38,7 @@ __all__ = [
 
 CHECK_COUNTS_FOR = timedelta(minutes=15)
 CHECK_SECONDS = 600
+FILE_TARGETS = (RestoreTarget.ATTACHMENT, RestoreTarget.TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,28 @@ def checks_of(check: RestoreCheck | Restore) -> list[Check]:
 def facts_of(check: RestoreCheck) -> TargetFacts:
     """What was found at the target."""
     return TargetFacts.from_json(check.facts)
+
+
+def result_of(restore: Restore) -> dict[str, Any]:
+    """Numbers and the sentence of a restore that succeeded (tables, rows, files, message, kept_name), else {}."""
+    return dict(restore.details.get("result", {}))
+
+
+def result_file(restore: Restore) -> str:
+    """Absolute path of the file that an attachment or a table was written to. Raises NotFound when there is none."""
+    path = str(result_of(restore).get("file") or _only_file(RestoreOptions.from_json(restore.options).directory))
+    inside = os.path.realpath(path).startswith(restore_root() + os.sep)
+    if restore.target not in FILE_TARGETS or not inside or not os.path.isfile(path):
+        raise NotFound(f"There is no file of restore {restore.id} to download.")
+    return path
+
+
+def _only_file(directory: str) -> str:
+    if not os.path.isdir(directory):
+        return ""
+    with os.scandir(directory) as entries:
+        found = [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]
+    return found[0] if len(found) == 1 else ""
 
 
 def request_check(wanted: RestoreWish, *, actor: Actor, now: datetime) -> RestoreCheck:

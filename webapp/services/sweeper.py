@@ -18,21 +18,25 @@ from webapp.core.manifest import Manifest
 from webapp.core.naming import ParsedName
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
+from webapp.engine.intake import clear_intakes
 from webapp.engine.shelf import Placed, Shelf, read_side_car
 from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, moment_of
 from webapp.services.execution import cancelled_words, error_columns, retry_values
 from webapp.services.fan_out import record_fan_out_failure
+from webapp.services.kept_databases import request_due_removals
+from webapp.services.restore_endings import record_ended
 from webapp.services.retention import add_retention
 from webapp.services.store import the_shelf
 from webapp.services.tasks import cancelled_values, ring
 from webapp.services.trash import resume_deletions
 from webapp.store.claims import release_target, settle_pending, take_expired
 from webapp.store.db import db, release, writing
-from webapp.store.models import Archive, FanOut, Run, TargetLock, Task, TaskLog, TaskStep
+from webapp.store.models import Archive, FanOut, Restore, Run, TargetLock, Task, TaskLog, TaskStep
 
 logger = logging.getLogger(__name__)
 
 GRACE = timedelta(seconds=5)
+UPLOAD_REST = timedelta(hours=6)
 
 
 def sweep(now: datetime) -> None:
@@ -46,6 +50,8 @@ def sweep(now: datetime) -> None:
         _clear_orphans(shelf)
         mark_missing(shelf)
         resume_deletions(now)
+        clear_intakes(shelf.root, older_than=now - UPLOAD_REST)
+    request_due_removals(now)
     release()
 
 
@@ -168,16 +174,25 @@ def _give_up(session: Session, task: Task, fence: int, now: datetime) -> list[in
     }
     if task.cancel_requested_at is not None:
         values |= {"error_code": ErrorCode.CANCELLED, **cancelled_words(task, now)}
+        values |= {"completed_at": None} if again else {}
     if not take_expired(session, task.id, fence, before=now - GRACE, values=values):
         return []
     _close_steps(session, task.id, now, StepStatus.FAILED)
     _say(session, task.id, now, "error", error.message)
     release_target(session, task.id)
-    if again is None and isinstance(task, FanOut):
+    if again is None:
         session.expire(task)
-        record_fan_out_failure(session, task)
+        _record_failure(session, task)
     logger.warning("task %s: its worker was lost%s", task.id, "; it will be tried again" if again else "")
     return []
+
+
+def _record_failure(session: Session, task: Task) -> None:
+    """What else a task leaves when it failed for good."""
+    if isinstance(task, FanOut):
+        record_fan_out_failure(session, task)
+    if isinstance(task, Restore):
+        record_ended(session, task)
 
 
 def _close_steps(session: Session, task_id: int, now: datetime, status: StepStatus) -> None:

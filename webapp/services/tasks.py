@@ -23,6 +23,7 @@ from webapp.store.models import (
     ConnectionTest,
     Drill,
     FanOut,
+    KeptRemoval,
     Restore,
     RestoreCheck,
     RetentionTask,
@@ -57,6 +58,7 @@ TASK_KINDS: dict[TaskType, TaskKind] = {
         TaskKind(TaskType.RETENTION, "Retention", QueueName.DEFAULT, RetentionTask, "retention"),
         TaskKind(TaskType.RESTORE_CHECK, "Restore check", QueueName.RESTORES, RestoreCheck, "restore_check"),
         TaskKind(TaskType.RESTORE, "Restore", QueueName.RESTORES, Restore, "restore"),
+        TaskKind(TaskType.KEPT_REMOVAL, "Remove kept database", QueueName.RESTORES, KeptRemoval, "kept_removal"),
         TaskKind(TaskType.DRILL, "Restore drill", QueueName.RESTORES, Drill, "drill"),
         TaskKind(TaskType.SELF_BACKUP, "Self-backup", QueueName.DEFAULT, SelfBackup, "self_backup"),
     )
@@ -180,6 +182,11 @@ def cancel(task_id: int, *, actor: Actor, now: datetime) -> Task:
         task = get_task(task_id)
         if task.status.is_final:
             raise Conflict(f"Task {task_id} has already ended.")
+        if isinstance(task, Restore) and task.must_settle and task.status is TaskStatus.PENDING:
+            raise Conflict(
+                f"Restore {task_id} cannot be cancelled now: its target has to be put in order first.",
+                hint="Wait until it has ended; then it says what the target is.",
+            )
         task.cancel_requested_at = task.cancel_requested_at or now
         task.cancelled_by = task.cancelled_by or by
         session.flush()

@@ -4,7 +4,7 @@ from webapp.store.models.archives import Archive
 from webapp.store.models.audit import AuditEvent
 from webapp.store.models.instances import Instance
 from webapp.store.models.jobs import Job, Slot
-from webapp.store.models.restores import Drill, KeptDatabase, Restore, RestoreCheck, SelfBackup
+from webapp.store.models.restores import Drill, KeptDatabase, KeptRemoval, Restore, RestoreCheck, SelfBackup
 from webapp.store.models.settings import Beat, Setting
 from webapp.store.models.tasks import (
     ConnectionTest,
@@ -29,6 +29,7 @@ __all__ = [
     "Instance",
     "Job",
     "KeptDatabase",
+    "KeptRemoval",
     "Restore",
     "RestoreCheck",
     "RetentionTask",

@@ -68,6 +68,11 @@ class Restore(Task):
         "inherit_condition": id == Task.id,
     }
 
+    @property
+    def must_settle(self) -> bool:
+        """Whether it changed its target and does not know what that is now: it is then taken up again until it does."""
+        return self.outcome is RestoreOutcome.UNKNOWN and bool(self.journal)
+
 
 class KeptDatabase(Model):
     """A database as it was before it was replaced, under its new name; removed by a person, or when its time comes."""
@@ -88,6 +93,19 @@ class KeptDatabase(Model):
     removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     removed_by: Mapped[str] = mapped_column(sa.String(100), default="")
     remove_error: Mapped[str] = mapped_column(sa.Text, default="")
+
+
+class KeptRemoval(Task):
+    """Removes a kept database for good."""
+
+    __tablename__ = "kept_removal"
+
+    id: Mapped[int] = mapped_column(sa.ForeignKey("task.id", ondelete="CASCADE"), primary_key=True)
+    kept_id: Mapped[int] = mapped_column(sa.ForeignKey("kept_database.id", ondelete="CASCADE"), index=True)
+
+    kept: Mapped[KeptDatabase] = relationship()
+
+    __mapper_args__: dict[str, Any] = {"polymorphic_identity": TaskType.KEPT_REMOVAL}
 
 
 class Drill(Task):
