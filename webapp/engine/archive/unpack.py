@@ -236,6 +236,4 @@ def _refused(error: OSError, name: str) -> ArchiveError | StoreError:
     """What stands in the way was put there by the archive itself, or by somebody else while we wrote."""
     if error.errno in _IN_THE_WAY:
         return hostile(f"The member {name[:200]!r} would land where something else lies already.")
-    if error.errno == errno.ENAMETOOLONG:
-        return hostile(f"The member name {name[:80]!r}… has a part that is too long for a file's name.")
     return disk_error(error, f"write {name[:200]}")

@@ -45,6 +45,9 @@ MADE_ON_UNIX = 3 << 8
 REGULAR_0600 = 0o100600 << 16
 
 LONGEST_NAME_BYTES = 1024
+LONGEST_PART_BYTES = 255  # NAME_MAX of Linux's file systems.
+# Odoo's names have three parts; folders without end are a trap for whoever has to delete them.
+MOST_PARTS = 16
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -188,7 +191,14 @@ def name_fault(name: str) -> str:
         return "it is an absolute path"
     if name[1:2] == ":":
         return "it begins with a drive letter"
-    parts = name.removesuffix("/").split("/")
+    return _parts_fault(name.removesuffix("/").split("/"))
+
+
+def _parts_fault(parts: list[str]) -> str:
     if any(part in ("", ".", "..") for part in parts):
         return "it leaves its directory or repeats a separator"
+    if len(parts) > MOST_PARTS:
+        return f"it lies more than {MOST_PARTS} folders deep"
+    if any(len(part.encode("utf-8", "surrogatepass")) > LONGEST_PART_BYTES for part in parts):
+        return f"a part of it is longer than {LONGEST_PART_BYTES} bytes"
     return ""
