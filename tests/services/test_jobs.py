@@ -238,8 +238,10 @@ def test_every_state_of_the_builder_comes_back_as_it_was(
 def stored_defaults() -> dict[str, Any]:
     columns = sa.inspect(Job).columns
     names = ("content", "format", "overlap_policy", "missed_policy", "retention_mode", "verification_level",
-             "spread_seconds", "retention_value", "time_limit_seconds", "retries", "retry_delay_seconds", "enabled")  # fmt: skip
-    return {name: columns[name].default.arg for name in names} | {"database_selection": None}
+             "spread_seconds", "retention_value", "time_limit_seconds", "retries", "retry_delay_seconds", "enabled",
+             "drill_policy", "drill_value")  # fmt: skip
+    empty: dict[str, Any] = {"database_selection": None, "retention_rules": {}, "drill_checks": []}
+    return {name: columns[name].default.arg for name in names} | empty
 
 
 def test_the_preview_tells_clock_changes_and_the_longest_gap(now: datetime) -> None:

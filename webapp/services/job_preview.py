@@ -10,12 +10,15 @@ import sqlalchemy as sa
 
 from webapp.core.errors import InvalidInput
 from webapp.core.retention import RetentionPlan
+from webapp.core.retention_history import Replay
 from webapp.core.status import Content, TaskStatus, VerificationLevel
 from webapp.core.text import format_duration, plural
 from webapp.services.cron_preview import DEFAULT_COUNT, CronPreview, preview_of
 from webapp.services.drafts import DraftCheck
 from webapp.services.job_rules import JobDraft, check_policy, check_timing, needs_custom_format
+from webapp.services.job_shortening import plan_to_confirm
 from webapp.services.retention import plan_for_job
+from webapp.services.retention_pages import replay_for_job
 from webapp.store.db import db
 from webapp.store.models import Instance, Job, Run
 
@@ -29,13 +32,17 @@ class JobPreview:
 
     Attributes:
         cron: None while the schedule cannot be read; ``problems`` says why.
-        retention: None for a new job and while the policy cannot be read.
+        retention: As if a person agreed to it; None for a new job and while the policy cannot be read.
+        confirm_digest: Of that plan, when saving it needs a person's word because much goes; "" otherwise.
+        replay: What the policy would have kept of the last 90 days; None where ``retention`` is.
         typical_duration: Median of the last successful runs, None when there are too few.
         warnings: Sentences.
     """
 
     cron: CronPreview | None
     retention: RetentionPlan | None
+    confirm_digest: str
+    replay: Replay | None
     typical_duration: timedelta | None
     warnings: tuple[str, ...]
     problems: tuple[InvalidInput, ...]
@@ -47,14 +54,24 @@ def preview_job(draft: JobDraft, instance: Instance, job: Job | None, now: datet
     timing = check_timing(check, draft)
     policy = check_policy(check, draft)
     cron = preview_of(timing.cron, timing.time_zone, count=DEFAULT_COUNT, now=now) if timing else None
-    plan = plan_for_job(job, now, policy) if job is not None and policy is not None else None
+    plan = plan_for_job(job, now, policy, confirmed=True) if job is not None and policy is not None else None
+    asked = plan_to_confirm(job, policy, now) if job is not None and policy is not None else None
+    replay = replay_for_job(job, policy, now) if job is not None and policy is not None else None
     typical = typical_duration(job.id) if job is not None else None
     warnings = [
         *_timing_warnings(cron, typical, instance),
         *_crowd_warnings(cron, job),
         *_content_warnings(draft, instance),
     ]
-    return JobPreview(cron, plan, typical, tuple(warnings), tuple(check.problems))
+    return JobPreview(
+        cron=cron,
+        retention=plan,
+        confirm_digest=asked.digest if asked is not None else "",
+        replay=replay,
+        typical_duration=typical,
+        warnings=tuple(warnings),
+        problems=tuple(check.problems),
+    )
 
 
 def typical_duration(job_id: int) -> timedelta | None:

@@ -9,17 +9,14 @@ from typing import Any
 
 from webapp.core.cron import (
     BuilderMode,
-    BuilderState,
     Cron,
     CronError,
     build,
-    detect,
     minimum_gap,
     parse,
     validate_zone,
 )
 from webapp.core.errors import InvalidInput
-from webapp.core.retention import RetentionPolicy
 from webapp.core.status import (
     ArchiveFormat,
     Content,
@@ -27,50 +24,30 @@ from webapp.core.status import (
     InstanceKind,
     MissedPolicy,
     OverlapPolicy,
-    RetentionMode,
     VerificationLevel,
 )
 from webapp.services.drafts import DraftCheck
 from webapp.services.instance_rules import NO_NAMES, read_databases
-from webapp.services.settings import get_settings
-from webapp.store.models import Instance, Job
+from webapp.services.job_drafts import JobDraft, draft_of, new_draft
+from webapp.services.job_keeping import check_drills, check_policy, policy_columns
+from webapp.store.models import Instance
+
+__all__ = [
+    "JobDraft",
+    "check_job",
+    "check_policy",
+    "check_timing",
+    "draft_of",
+    "needs_custom_format",
+    "new_draft",
+    "read_schedule",
+    "read_time",
+]
 
 LONGEST_MINUTES = 7 * 24 * 60
 MOST_SPREAD_SECONDS = 3600
 FIRST_ODOO_WITH_DATABASE_ONLY_ZIP = 19
 SCHEDULE_FIELDS = ("cron", "time_zone")
-
-
-@dataclass(frozen=True, slots=True)
-class JobDraft:
-    """What a person typed, not yet checked. ``database_selection`` "": as the instance says.
-
-    ``frequency`` is the builder's face; only the parts that it shows count. "cron" takes ``cron`` as it is.
-    """
-
-    name: str = ""
-    enabled: bool = True
-    database_selection: str = ""
-    databases: tuple[str, ...] = ()
-    content: str = Content.DATABASE_AND_FILESTORE.value
-    format: str = ArchiveFormat.ZIP.value
-    frequency: str = BuilderMode.CRON.value
-    cron: str = ""
-    every_hours: str = "1"
-    minute: str = "0"
-    at: str = "02:30"
-    weekdays: tuple[str, ...] = ()
-    day_of_month: str = "1"
-    time_zone: str = "UTC"
-    spread_seconds: str = "0"
-    overlap_policy: str = OverlapPolicy.SKIP.value
-    missed_policy: str = MissedPolicy.CATCH_UP.value
-    retention_mode: str = RetentionMode.KEEP_LAST_N.value
-    retention_value: str = "7"
-    verification_level: str = VerificationLevel.COMPLETE.value
-    time_limit_minutes: str = "360"
-    retries: str = "2"
-    retry_delay_minutes: str = "5"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +78,8 @@ def check_job(draft: JobDraft, instance: Instance, now: datetime) -> dict[str, A
     }
     policy = check_policy(check, draft)
     if policy is not None:
-        columns |= {"retention_mode": policy.mode, "retention_value": policy.value}
+        columns |= policy_columns(policy)
+    columns |= check_drills(check, draft)
     if timing is not None:
         columns["spread_seconds"] = _spread(check, draft, timing, now)
     check.finish()
@@ -148,16 +126,6 @@ def read_time(text: str) -> tuple[int, int]:
     if match is None:
         raise InvalidInput("The time is not one that a clock shows.", field="at", hint="Write it as 02:30.")
     return int(match[1]), int(match[2])
-
-
-def check_policy(check: DraftCheck, draft: JobDraft) -> RetentionPolicy | None:
-    """The retention policy, or None with the refusal kept."""
-    mode = check.word("retention_mode", draft.retention_mode, RetentionMode, label="Retention")
-    try:
-        return RetentionPolicy(mode, _whole(draft.retention_value, "retention_value", "The number to keep", 1, 36_500))
-    except InvalidInput as error:
-        check.refuse("retention_value", error.message, error.hint)
-        return None
 
 
 def needs_custom_format(instance: Instance) -> bool:
@@ -236,56 +204,3 @@ def _whole(text: str, field: str, label: str, low: int, high: int) -> int:
     if clean.isascii() and clean.isdigit() and len(clean) < 12 and low <= int(clean) <= high:
         return int(clean)
     raise InvalidInput(f"{label} must be a whole number from {low} to {high}.", field=field)
-
-
-def draft_of(job: Job) -> JobDraft:
-    """The stored values as a draft, for the editor: the builder shows exactly the schedule that is stored."""
-    state = detect(job.cron)
-    return JobDraft(
-        name=job.name,
-        enabled=job.enabled,
-        database_selection=job.database_selection.value if job.database_selection else "",
-        databases=tuple(job.databases),
-        content=job.content.value,
-        format=job.format.value,
-        **_builder_values(state, job.cron),
-        time_zone=job.time_zone,
-        spread_seconds=str(job.spread_seconds),
-        overlap_policy=job.overlap_policy.value,
-        missed_policy=job.missed_policy.value,
-        retention_mode=job.retention_mode.value,
-        retention_value=str(job.retention_value),
-        verification_level=job.verification_level.value,
-        time_limit_minutes=str(job.time_limit_seconds // 60),
-        retries=str(job.retries),
-        retry_delay_minutes=str(job.retry_delay_seconds // 60),
-    )
-
-
-def new_draft(instance: Instance) -> JobDraft:
-    """A job to begin with: nightly, with the defaults of the settings."""
-    settings = get_settings()
-    only_database = instance.kind is InstanceKind.POSTGRES
-    return JobDraft(
-        name="Nightly backup",
-        content=(Content.DATABASE if only_database else Content.DATABASE_AND_FILESTORE).value,
-        frequency=BuilderMode.DAILY.value,
-        cron="30 2 * * *",
-        time_zone=settings.time_zone,
-        spread_seconds=str(settings.spread_seconds),
-        retention_mode=settings.retention_mode.value,
-        retention_value=str(settings.retention_value),
-        verification_level=settings.verification_level.value,
-    )
-
-
-def _builder_values(state: BuilderState, expression: str) -> dict[str, Any]:
-    return {
-        "frequency": state.mode.value,
-        "cron": expression,
-        "every_hours": str(state.every_hours),
-        "minute": str(state.minute),
-        "at": f"{state.hour:02d}:{state.minute:02d}",
-        "weekdays": tuple(str(day) for day in state.weekdays),
-        "day_of_month": str(state.day_of_month),
-    }

@@ -15,6 +15,7 @@ from webapp.services import audit
 from webapp.services.drafts import StaleDraft
 from webapp.services.instances import get_instance
 from webapp.services.job_rules import SCHEDULE_FIELDS, JobDraft, check_job
+from webapp.services.job_shortening import check_shortening
 from webapp.services.runs import request_job
 from webapp.services.schedule import reconcile_job, settle_new_job
 from webapp.store.db import db, writing
@@ -55,13 +56,15 @@ def create_job(instance_id: int, draft: JobDraft, *, actor: Actor, now: datetime
 def update_job(job_id: int, draft: JobDraft, *, version: int, actor: Actor, now: datetime) -> Job:
     """Save a draft over the version it was made from. A changed schedule counts from now: nothing in the past fires.
 
-    Raises NotFound, InvalidDraft, StaleDraft (another saved in between; nothing is overwritten).
+    Raises NotFound, InvalidDraft, StaleDraft (another saved in between; nothing is overwritten). A policy that would delete
+    much at once is refused until the draft carries the digest of that plan.
     """
     with writing():
         job = get_job(job_id)
         if job.version != version:
             raise StaleDraft(f"The job «{job.name}»", job.version)
         columns = check_job(draft, job.instance, now)
+        columns |= check_shortening(job, draft, now)
         before = {key: getattr(job, key) for key in columns}
         _apply(job, columns, now)
         _record(actor, "job.changed", job, audit.changes(before, columns), now)
