@@ -141,6 +141,10 @@ class Background:
         """What it said so far."""
         return self._child.stderr_tail(wait=False)
 
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send the whole group a signal; called from any thread, at any time."""
+        self._child.signal_group(number)
+
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
@@ -277,7 +281,7 @@ class _Child:
 
     def terminate(self) -> None:
         """Ask the whole group to end; called from any thread, at any time."""
-        self._signal_group(signal.SIGTERM)
+        self.signal_group(signal.SIGTERM)
 
     def close(self) -> None:
         """Make sure that nothing of the child is left: no process, no thread, no descriptor."""
@@ -294,7 +298,8 @@ class _Child:
                 with contextlib.suppress(OSError):
                     pipe.close()
 
-    def _signal_group(self, number: signal.Signals) -> None:
+    def signal_group(self, number: signal.Signals) -> None:
+        """Nothing happens once it has ended."""
         # The child leads its own group, whose id is its pid: certainly ours for as long as it is not reaped.
         with self._reaping:
             if self.process.returncode is None:
@@ -314,7 +319,7 @@ class _Child:
 
     def _reap(self) -> int:
         """End what is left of the group, then take the leader's exit code."""
-        self._signal_group(signal.SIGKILL)
+        self.signal_group(signal.SIGKILL)
         with self._reaping:
             return self.process.wait()
 

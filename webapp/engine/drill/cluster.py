@@ -1,0 +1,327 @@
+"""A throw-away PostgreSQL cluster: made in a cage, reached through one socket, gone afterwards whatever happened."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from webapp.core.errors import HoldfastError
+from webapp.core.status import ErrorCode
+from webapp.core.text import format_size, strip_controls, tail_lines
+from webapp.engine.drill.cage import Cage, make_cage
+from webapp.engine.drill.programs import ServerPrograms
+from webapp.engine.process import Background, Finished, background, clean_environment
+from webapp.engine.process import run as run_program
+from webapp.engine.report import Reporter
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+ADMIN = "holdfast_admin"
+LOADER = "holdfast_drill"
+PORT = 5432
+START_SECONDS = 60
+DEAD_AFTER_SECONDS = 60
+_NAME = re.compile(r"drill-\d+-\d+-[0-9a-f]{8}")
+_MEMORY_SHARE = 8
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(PORT),
+    "unix_socket_permissions": "0700",
+    "max_connections": "40",
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "8GB",
+    "checkpoint_timeout": "1h",
+    "wal_buffers": "32MB",
+    "autovacuum": "off",
+    "jit": "off",
+    "max_locks_per_transaction": "1024",
+    "dynamic_shared_memory_type": "mmap",
+    "logging_collector": "off",
+    "lc_messages": "C",
+    "shared_preload_libraries": "",
+    "allow_alter_system": "off",
+    "max_prepared_transactions": "0",
+    "bgwriter_lru_maxpages": "0",
+}
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A running cluster with an empty database that the loader owns. Only ``admin`` may do what the loader may not."""
+
+    cage: Cage
+    server: ServerPrograms
+    home: str
+    database: str
+    reserve_bytes: int
+    passwords: dict[str, str] = field(repr=False)
+    broken: str = ""
+    _process: Background | None = None
+
+    @property
+    def socket_directory(self) -> str:
+        """Where the Unix socket lies, on our side."""
+        return f"{self.home}/socket"
+
+    def connect(self, user: str = LOADER, *, database: str = "", options: str = "") -> Connection:
+        """A session in autocommit mode; nothing of this process's environment has a say in it."""
+        return psycopg.connect(
+            host=self.socket_directory,
+            port=PORT,
+            user=user,
+            password=self.passwords[user],
+            dbname=database or self.database,
+            sslmode="disable",
+            gssencmode="disable",
+            passfile="/dev/null",
+            connect_timeout=15,
+            options=options,
+            application_name="holdfast drill",
+            client_encoding="UTF8",
+            autocommit=True,
+            prepare_threshold=None,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """For a program in the cage that works with the database as its owner."""
+        return clean_environment(
+            {
+                "PGHOST": self.cage.inside(self.socket_directory),
+                "PGPORT": str(PORT),
+                "PGUSER": LOADER,
+                "PGPASSWORD": self.passwords[LOADER],
+                "PGDATABASE": self.database,
+                "HOME": self.cage.inside(f"{self.home}/boot"),
+            }
+        )
+
+    def end(self) -> None:
+        """End the server at once, from any thread."""
+        if self._process is not None:
+            self._process.end(self.cage.stop_signal)
+
+    def failure(self, error: Exception) -> HoldfastError:
+        """The drill could not go on, through no fault of the archive: the server is gone or the disk full."""
+        said = tail_lines(strip_controls(self._process.stderr_tail() if self._process else ""), 3, 400)
+        why = self.broken or f"its PostgreSQL server failed: {strip_controls(str(error), 300)} {said}".strip()
+        hint = "Look at the free memory and the free disk of the worker, then try again."
+        return _impossible(f"The drill could not be finished: {why}", hint)
+
+
+@contextmanager
+def open_cluster(
+    server: ServerPrograms, directory: str, name: str, *, database: str, reserve_bytes: int, reporter: Reporter
+) -> Iterator[Cluster]:
+    """A cluster of its own in ``directory``, as ``name``. Raises HoldfastError(drill_impossible)."""
+    with ExitStack() as stack:
+        home = stack.enter_context(_place(directory, name))
+        cage = make_cage(home, server.root, server.program("postgres"))
+        passwords = {user: secrets.token_urlsafe(24) for user in (ADMIN, LOADER)}
+        cluster = Cluster(cage, server, home, database, reserve_bytes, passwords)
+        _initialise(cluster, reporter)
+        process = stack.enter_context(_running(cluster, reporter))
+        cluster._process = process
+        stack.enter_context(reporter.on_stop(cluster.end))
+        stack.enter_context(_guarded(cluster))
+        _await_ready(cluster, process, reporter)
+        yield cluster
+
+
+def new_name(task_id: int, fence: int) -> str:
+    """A name that no other cluster has."""
+    return f"drill-{task_id}-{fence}-{secrets.token_hex(4)}"
+
+
+@contextmanager
+def _place(directory: str, name: str) -> Iterator[str]:
+    """A directory that is ours while its lock is held; the lock goes with our process."""
+    try:
+        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        home = str(Path(directory).resolve() / name)
+        os.mkdir(home, 0o700)
+    except OSError as error:
+        raise _impossible(
+            f"The drill's directory {directory} cannot be used: {error.strerror}.", "Set HOLDFAST_DRILL_DIR."
+        ) from error
+    lock = os.open(f"{home}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if len(f"{home}/socket/.s.PGSQL.{PORT}") > 107:
+            raise _impossible(
+                f"The path {directory} is too long for PostgreSQL's socket.", "Set HOLDFAST_DRILL_DIR to a shorter one."
+            )
+        yield home
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.unlink(f"{home}.lock")
+        os.close(lock)
+
+
+def sweep(directory: str, *, older_than_seconds: float = DEAD_AFTER_SECONDS) -> list[str]:
+    """Remove clusters whose owner is gone; their names. Safe beside living ones, and beside another sweep."""
+    removed = []
+    try:
+        names = sorted(name for name in os.listdir(directory) if _NAME.fullmatch(name.removesuffix(".lock")))
+    except OSError:
+        return []
+    for name in dict.fromkeys(name.removesuffix(".lock") for name in names):
+        home = Path(directory) / name
+        if _is_dead(home, older_than_seconds):
+            shutil.rmtree(home, ignore_errors=True)
+            home.with_name(f"{name}.lock").unlink(missing_ok=True)
+            removed.append(name)
+    return removed
+
+
+def _is_dead(home: Path, older_than_seconds: float) -> bool:
+    """Whether nobody holds the lock. One being made, between directory and lock, is too young to be dead."""
+    try:
+        lock = os.open(f"{home}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        with contextlib.suppress(OSError):
+            return time.time() - home.stat().st_mtime > older_than_seconds
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(lock)
+    return True
+
+
+def _initialise(cluster: Cluster, reporter: Reporter) -> None:
+    """Make the files of the cluster. Nobody gets in without a password, and the loader only into its database."""
+    home, cage = cluster.home, cluster.cage
+    for name in ("socket", "boot"):
+        os.mkdir(f"{home}/{name}", 0o700)
+    password = Path(home) / "password"
+    password.write_text(cluster.passwords[ADMIN] + "\n")
+    password.chmod(0o600)
+    _give(cage, f"{home}/socket", f"{home}/boot", str(password))
+    argv = [cluster.server.program("initdb"), "-D", f"{home}/data", "-U", ADMIN, "-A", "scram-sha-256", "-E", "UTF8"]
+    argv += ["--lc-collate=C", "--no-sync", "--no-instructions", "--pwfile", str(password)]
+    for ctype in ("C.UTF-8", "C"):
+        done = _in_cage(cage, [*argv, f"--lc-ctype={ctype}", "--lc-messages=C"], reporter)
+        if done.returncode == 0:
+            break
+        shutil.rmtree(f"{home}/data", ignore_errors=True)
+    else:
+        said = tail_lines(strip_controls(done.stderr_tail), 2, 300)
+        raise _impossible(f"The drill's cluster could not be made: {said}", "Look at the free disk of the worker.")
+    password.unlink()
+    hba = f"local {_quoted(cluster.database)} {LOADER} scram-sha-256\nlocal all {ADMIN} scram-sha-256\n"
+    Path(f"{home}/data/pg_hba.conf").write_text(hba)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _give(cage: Cage, *paths: str) -> None:
+    if os.geteuid() == 0:
+        for path in paths:
+            os.chown(path, cage.uid, cage.uid)
+
+
+def _in_cage(cage: Cage, command: Sequence[str], reporter: Reporter) -> Finished:
+    return run_program(cage.argv(command), env=clean_environment(), timeout_seconds=120, reporter=reporter)
+
+
+@contextmanager
+def _running(cluster: Cluster, reporter: Reporter) -> Iterator[Background]:
+    home = cluster.home
+    settings = {**_SETTINGS, **_memory(), "unix_socket_directories": cluster.cage.inside(f"{home}/socket")}
+    if cluster.server.major < 17:
+        del settings["allow_alter_system"]
+    argv = [cluster.server.program("postgres"), "-D", f"{home}/data"]
+    for name, value in settings.items():
+        argv += ["-c", f"{name}={value}"]
+    with background(cluster.cage.argv(argv), env=clean_environment(), reporter=reporter) as process:
+        try:
+            yield process
+        finally:
+            process.end(cluster.cage.stop_signal)
+
+
+def _memory() -> dict[str, str]:
+    """What index builds and buffers may take: a share of what is free now."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // (1 << 20)
+    share = max(64, min(512, pages // _MEMORY_SHARE))
+    return {"maintenance_work_mem": f"{share}MB", "shared_buffers": f"{max(64, share // 2)}MB", "work_mem": "64MB"}
+
+
+@contextmanager
+def _guarded(cluster: Cluster) -> Iterator[None]:
+    """End the server before it fills the disk that others need."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1.0):
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(cluster.home).free
+                if free < cluster.reserve_bytes:
+                    cluster.broken = f"only {format_size(free)} are free on the drill's disk."
+                    cluster.end()
+                    return
+
+    thread = threading.Thread(target=watch, name="disk guard", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def _await_ready(cluster: Cluster, process: Background, reporter: Reporter) -> None:
+    """Wait for the first session, then make the loader and its database."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        reporter.check()
+        try:
+            session = cluster.connect(ADMIN, database="postgres")
+            break
+        except psycopg.OperationalError as error:
+            if process.returncode() is not None or time.monotonic() > deadline:
+                raise cluster.failure(error) from error
+            time.sleep(0.01)
+    with session:
+        session.execute(
+            sql.SQL(
+                "CREATE ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION BYPASSRLS PASSWORD {}"
+            ).format(sql.Identifier(LOADER), sql.Literal(cluster.passwords[LOADER]))
+        )
+
+
+def create_database(cluster: Cluster, encoding: str) -> None:
+    """The empty database, owned by the loader. Raises psycopg.Error for an encoding that does not exist."""
+    plain = "" if encoding == "UTF8" else " LC_COLLATE 'C' LC_CTYPE 'C'"
+    text = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {}" + plain).format(
+        sql.Identifier(cluster.database), sql.Identifier(LOADER), sql.Literal(encoding)
+    )
+    with cluster.connect(ADMIN, database="postgres") as session:
+        session.execute(text)
+
+
+def _impossible(message: str, hint: str) -> HoldfastError:
+    return HoldfastError(message, hint=hint, code=ErrorCode.DRILL_IMPOSSIBLE)
