@@ -22,7 +22,7 @@ from webapp.commands.base import (
 from webapp.commands.shapes import archive_shape, task_shape
 from webapp.core.errors import ArchiveError, Conflict, InvalidInput
 from webapp.core.status import VerificationLevel
-from webapp.services import archives, tasks
+from webapp.services import archives, points, tasks
 
 BLOCK_BYTES = 1 << 20
 
@@ -40,7 +40,17 @@ def register(parsers: Parsers) -> None:
     add_wait_option(verify)
     path = add_verb(verbs, "path", show_path, "print where its file lies")
     download = add_verb(verbs, "download", download_archive, "copy it to a new file, and prove the copy by its digest")
-    for verb in (verify, path, download):
+    pin = add_verb(verbs, "pin", pin_archive, "keep it for ever, whatever retention says")
+    pin.add_argument("--note", default="", help="why, for those who come later")
+    unpin = add_verb(verbs, "unpin", unpin_archive, "let retention decide about it again")
+    delete = add_verb(verbs, "delete", delete_archive, "put it into the trash; it can be taken back for some days")
+    delete.add_argument("--yes", action="store_true", help="really do it; without it only what would be lost is shown")
+    delete.add_argument(
+        "--typed", default="", metavar="DATABASE", help="the database's name, where the last one would go"
+    )
+    delete.add_argument("--for-good", action="store_true", help="one that is in the trash: remove its files now")
+    back = add_verb(verbs, "take-back", take_archive_back, "take it out of the trash")
+    for verb in (verify, path, download, pin, unpin, delete, back):
         verb.add_argument("id", type=int)
     download.add_argument("target", help="the new file, or a directory for it")
 
@@ -105,6 +115,44 @@ def download_archive(context: Context, arguments: Namespace) -> Answer:
     return Answer(
         {**shape, "copied_to": str(target)}, f"Copied to {target} ({size(shape['size_bytes'])}); the digest is right."
     )
+
+
+def pin_archive(context: Context, arguments: Namespace) -> Answer:
+    """Keep it for ever."""
+    points.pin(arguments.id, arguments.note, actor=context.actor, now=context.now())
+    return _shown(arguments.id, f"Archive {arguments.id} is pinned.")
+
+
+def unpin_archive(context: Context, arguments: Namespace) -> Answer:
+    """Let retention decide."""
+    points.unpin(arguments.id, actor=context.actor, now=context.now())
+    return _shown(arguments.id, f"Archive {arguments.id} is not pinned any more.")
+
+
+def delete_archive(context: Context, arguments: Namespace) -> Answer:
+    """Into the trash, or out of it for good. Raises InvalidInput without --yes or the word, Conflict when it is in use."""
+    now = context.now()
+    preview = points.deletion_preview(arguments.id, now=now)
+    if not arguments.yes:
+        left = f"{preview.others} other restore points of {preview.archive.database_name} are stored"
+        raise InvalidInput(
+            f"Nothing was changed: {left}, {preview.others_verified} of them verified.",
+            hint="Add --yes to do it" + (f", and --typed {preview.must_type}." if preview.must_type else "."),
+        )
+    act = points.delete_for_good if arguments.for_good else points.delete
+    act(arguments.id, typed=arguments.typed, digest=preview.digest, actor=context.actor, now=now)
+    said = "is gone for good" if arguments.for_good else "is in the trash"
+    return _shown(arguments.id, f"Archive {arguments.id} {said}.")
+
+
+def take_archive_back(context: Context, arguments: Namespace) -> Answer:
+    """Out of the trash."""
+    points.take_back(arguments.id, actor=context.actor, now=context.now())
+    return _shown(arguments.id, f"Archive {arguments.id} is taken back.")
+
+
+def _shown(archive_id: int, text: str) -> Answer:
+    return Answer(archive_shape(archives.get_archive(archive_id)), text)
 
 
 def _copy(source: Path, target: Path) -> str:

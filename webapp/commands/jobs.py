@@ -79,7 +79,8 @@ def show_job(context: Context, arguments: Namespace) -> Answer:
             ("Schedule", f"{job.cron} ({job.time_zone})"),
             ("Next", moment(job.next_slot_at)),
             ("Content", f"{job.content}, {job.format}"),
-            ("Retention", f"{job.retention_mode} {job.retention_value}"),
+            ("Retention", retention.policy_of(job).in_words()),
+            ("Frozen", job.retention_frozen_reason),
             ("Verification", job.verification_level),
             ("Restore points", jobs.count_points(job.id)),
         ]

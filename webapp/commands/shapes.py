@@ -60,6 +60,8 @@ def job_shape(job: Any) -> dict[str, Any]:
         "format": str(job.format),
         "retention_mode": str(job.retention_mode),
         "retention_value": job.retention_value,
+        "retention_rules": job.retention_rules,
+        "retention_frozen_at": moment(job.retention_frozen_at),
         "verification_level": str(job.verification_level),
     }
 
@@ -122,5 +124,11 @@ def archive_shape(archive: Any, *, with_path: bool = False) -> dict[str, Any]:
         "verification_status": str(archive.verification_status),
         "verification_level": str(archive.verification_level),
         "verified_at": moment(archive.verified_at),
+        "drill_status": str(archive.drill_status),
+        "drilled_at": moment(archive.drilled_at),
+        "pinned_at": moment(archive.pinned_at),
+        "pin_note": archive.pin_note,
+        "trash_until": moment(archive.trash_until),
+        "delete_reason": archive.delete_reason,
     }
     return {**shape, "path": file_path(archive)} if with_path else shape
