@@ -15,6 +15,7 @@ from webapp.services.wiring import Wiring, install
 from webapp.settings import VERSION, Settings, read_settings
 from webapp.store.migrate import attach_migrations
 from webapp.web import access, context, errors, filters, headers
+from webapp.web.bodies import HouseRequest
 from webapp.web.routes import BLUEPRINTS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,6 +41,7 @@ def create_app(settings: Settings | None = None, wiring: Wiring | None = None) -
         template_folder="templates",
         static_folder="static",
     )
+    app.request_class = HouseRequest
     app.config.from_mapping(_flask_config(chosen))
     assemble(app, chosen)
     attach_migrations(app)

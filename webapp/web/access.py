@@ -43,12 +43,14 @@ from webapp.core.status import Role
 from webapp.services import audit, sessions
 from webapp.services.sessions import SignedIn
 from webapp.services.settings import AppSettings, get_settings
+from webapp.services.wiring import wired
 from webapp.web import cookies
 from webapp.web.errors import ApiProblem
 from webapp.web.htmx import is_htmx, leave_page
 from webapp.web.next_page import safe_next, sign_in_url
 
 RECENT = timedelta(minutes=10)
+FORM_AROUND_A_FILE_BYTES = 64 * 1024
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -62,13 +64,15 @@ class Declared:
 
     role: Role | None
     recent: bool = False
+    takes_files: bool = False
 
 
 def permission(role: Role) -> Callable[[View], View]:
     """Declare that a view is for this role and those above it."""
 
     def mark(view: View) -> View:
-        return _mark(view, Declared(role, recent=_is_recent(view)))
+        files = bool(view.__dict__.get("holdfast_files"))
+        return _mark(view, Declared(role, recent=_is_recent(view), takes_files=files))
 
     return mark
 
@@ -83,6 +87,12 @@ def requires_recent_sign_in(view: View) -> View:
     found = declared(view)
     view.__dict__["holdfast_recent"] = True
     return _mark(view, replace(found, recent=True)) if found else view
+
+
+def takes_files(view: View) -> View:
+    """Declare that a view takes a file as large as this installation allows; stands below ``permission``."""
+    view.__dict__["holdfast_files"] = True
+    return view
 
 
 def declared(view: Callable[..., Any]) -> Declared | None:
@@ -178,6 +188,8 @@ def guard() -> ResponseReturnValue | None:
         abort(404)
     refused = _check_role(access)
     if refused is None:
+        if access.takes_files:  # before the token is looked for, which reads the whole request
+            request.max_content_length = wired().upload_limit_bytes + FORM_AROUND_A_FILE_BYTES
         _check_csrf()
         refused = _check_recent(access)
     return refused

@@ -89,7 +89,12 @@ def count(value: int | None) -> str:
 def trigger(triggered_by: str) -> str:
     """Who or what started a task: "manual:alice" → `By alice`, "scheduled" → `Schedule`, "api:bob" → `API, bob`."""
     kind, _, who = triggered_by.partition(":")
-    said = {"manual": f"By {who}", "api": f"API, {who}" if who else "API", "scheduled": "Schedule"}
+    said = {
+        "manual": f"By {who}",
+        "api": f"API, {who}" if who else "API",
+        "scheduled": "Schedule",
+        "policy": "The job's rule",
+    }
     return said.get(kind, triggered_by)
 
 

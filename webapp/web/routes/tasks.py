@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, flash, render_template, request, url_for
+from typing import Any
+
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import Conflict
@@ -11,12 +13,19 @@ from webapp.core.status import Role, TaskStatus, TaskType
 from webapp.services import run_pages, tasks
 from webapp.services.tasks import TASK_KINDS, TaskFilter
 from webapp.web.access import current_actor, permission, request_time
-from webapp.web.htmx import page_or_partial, see_other
+from webapp.web.htmx import nothing_new, page_or_partial, see_other
 from webapp.web.tables import page_number
 
 bp = Blueprint("tasks", __name__, url_prefix="/tasks")
 
 PAGE = 50
+LOG_CAP = 2000
+OWN_PAGES = {
+    TaskType.BACKUP: ("runs.show", "run_id"),
+    TaskType.RESTORE_CHECK: ("restores.show_check", "check_id"),
+    TaskType.RESTORE: ("restores.show", "restore_id"),
+    TaskType.DRILL: ("drills.show", "drill_id"),
+}
 
 
 @bp.get("", endpoint="list")
@@ -53,8 +62,8 @@ def list_() -> ResponseReturnValue:
 def show(task_id: int) -> ResponseReturnValue:
     """One task; a run has its own page. Block "body" for the poll."""
     task = tasks.get_task(task_id)
-    if task.type is TaskType.BACKUP:
-        return see_other("runs.show", run_id=task_id)
+    if task.type in OWN_PAGES:
+        return redirect(page_of(task.type, task.id), code=303)
     now = request_time()
     return page_or_partial(
         "tasks/show.html",
@@ -80,10 +89,22 @@ def banner(task_id: int) -> ResponseReturnValue:
         task=task,
         kind=TASK_KINDS[task.type],
         outcome=run_pages.outcome_of(task),
-        url=url_for("runs.show", run_id=task_id)
-        if task.type is TaskType.BACKUP
-        else url_for("tasks.show", task_id=task_id),
+        url=page_of(task.type, task.id),
     )
+
+
+@bp.get("/<int:task_id>/log")
+@permission(Role.VIEWER)
+def log(task_id: int) -> ResponseReturnValue:
+    """Lines after ``?after=`` with a new tail; 204 when there is nothing new. The tail ends when the task has."""
+    after = request.args.get("after", 0, type=int)
+    task = tasks.get_task(task_id)
+    done = task.status.is_final
+    lines = tasks.list_log(task_id, after, LOG_CAP)
+    if not lines and not done:
+        return nothing_new()
+    last = lines[-1].n if lines else after
+    return render_template("tasks/_tail.html", lines=lines, last_line=last, live=not done, task=task)
 
 
 @bp.post("/<int:task_id>/cancel")
@@ -96,6 +117,13 @@ def cancel(task_id: int) -> ResponseReturnValue:
     except Conflict as error:
         flash(error.message, "warn")
     return see_other("tasks.show", task_id=task_id)
+
+
+def page_of(task_type: TaskType, task_id: int) -> str:
+    """The address of a task's page; some types have one of their own."""
+    endpoint, name = OWN_PAGES.get(task_type, ("tasks.show", "task_id"))
+    values: dict[str, Any] = {name: task_id}
+    return url_for(endpoint, **values)
 
 
 def _task_type() -> TaskType | None:
