@@ -20,6 +20,7 @@ from webapp.core.status import (
     ACTIVE_STATUSES,
     ArchiveState,
     ErrorCode,
+    JobKind,
     TaskStatus,
     VerificationStatus,
 )
@@ -213,7 +214,7 @@ def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:
 def _gather_jobs(facts: _Facts, ids: Sequence[int]) -> None:
     query = (
         sa.select(Job.instance_id, sa.func.count(), sa.func.min(Job.next_slot_at))
-        .where(Job.instance_id.in_(ids), Job.deleted_at.is_(None), Job.enabled.is_(True))
+        .where(Job.instance_id.in_(ids), Job.deleted_at.is_(None), Job.enabled.is_(True), Job.kind == JobKind.BACKUP)
         .group_by(Job.instance_id)
     )
     for instance_id, count, next_at in db.session.execute(query):

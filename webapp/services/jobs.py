@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, NotFound
-from webapp.core.status import ArchiveState
+from webapp.core.status import ArchiveState, JobKind
 from webapp.services import audit
 from webapp.services.drafts import StaleDraft
 from webapp.services.instances import get_instance
@@ -63,6 +63,10 @@ def update_job(job_id: int, draft: JobDraft, *, version: int, actor: Actor, now:
         job = get_job(job_id)
         if job.version != version:
             raise StaleDraft(f"The job «{job.name}»", job.version)
+        if job.kind is not JobKind.BACKUP:
+            raise Conflict(
+                f"«{job.name}» makes no backups, so it is not changed here.", hint="Open it as a refresh job."
+            )
         columns = check_job(draft, job.instance, now)
         columns |= check_shortening(job, draft, now)
         before = {key: getattr(job, key) for key in columns}
@@ -101,7 +105,7 @@ def run_now(job_id: int, *, actor: Actor, now: datetime) -> list[Task]:
 def run_all(instance_id: int, *, actor: Actor, now: datetime) -> list[Task]:
     """Ask for the runs of every enabled job of an instance. Raises NotFound, Conflict when there is none."""
     instance = get_instance(instance_id)
-    enabled = [job.id for job in list_jobs(instance_id) if job.enabled]
+    enabled = [job.id for job in list_jobs(instance_id) if job.enabled and job.kind is JobKind.BACKUP]
     if not enabled:
         raise Conflict(f"«{instance.name}» has no enabled job.", hint="Add a job first: it says what is backed up.")
     return [task for job_id in enabled for task in run_now(job_id, actor=actor, now=now)]

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, NotFound
-from webapp.core.status import ACTIVE_STATUSES, DatabaseSelection, OverlapPolicy, TaskType
+from webapp.core.status import ACTIVE_STATUSES, DatabaseSelection, JobKind, OverlapPolicy, TaskType
 from webapp.services import audit
+from webapp.services.refreshes import add_refresh, find_active_refresh
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, writing
 from webapp.store.models import FanOut, Job, Run, Slot, Task
@@ -41,9 +42,12 @@ def request_job(job_id: int, *, actor: Actor, now: datetime) -> list[Task]:
     with writing() as session:
         job = _get_live_job(job_id)
         selection, databases = effective_selection(job)
-        if selection is DatabaseSelection.ALL:
+        if job.kind is JobKind.REFRESH:
+            active = find_active_refresh(session, job.id)
+            tasks: list[Task] = [active or add_refresh(job, triggered_by=triggered_by, now=now)]
+        elif selection is DatabaseSelection.ALL:
             found = _active_fan_out(session, job.id)
-            tasks: list[Task] = [found or add_fan_out(job, None, triggered_by=triggered_by, now=now)]
+            tasks = [found or add_fan_out(job, None, triggered_by=triggered_by, now=now)]
         else:
             tasks = [
                 _active_run(session, job.id, name) or add_run(job, name, triggered_by=triggered_by, now=now)
@@ -103,7 +107,8 @@ def is_job_active(session: Session, job_id: int, *, other_than_slot: int | None)
             query = query.where(sa.or_(model.slot_id.is_(None), model.slot_id != other_than_slot))
         if session.scalar(query.limit(1)) is not None:
             return True
-    return False
+    restore = find_active_refresh(session, job_id)
+    return restore is not None and (other_than_slot is None or restore.slot_id != other_than_slot)
 
 
 def add_run(job: Job, database: str, *, triggered_by: str, now: datetime, slot: Slot | None = None) -> Run:

@@ -20,15 +20,17 @@ from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.orm import Session
 
 from webapp.core.cron import next_after, parse, slots_between
-from webapp.core.errors import HoldfastError, QueueDown
+from webapp.core.errors import Conflict, HoldfastError, QueueDown
 from webapp.core.status import (
     DatabaseSelection,
     ErrorCode,
+    JobKind,
     MissedPolicy,
     OverlapPolicy,
     SlotState,
     TaskStatus,
 )
+from webapp.services.refreshes import add_refresh
 from webapp.services.runs import add_fan_out, add_run, effective_selection, is_job_active
 from webapp.services.tasks import next_queue_task_id, push, ring
 from webapp.services.wiring import wired
@@ -188,7 +190,9 @@ def _tasks_of_slot(session: Session, slot: Slot, job: Job, now: datetime) -> lis
     skip = job.overlap_policy is OverlapPolicy.SKIP and is_job_active(session, job.id, other_than_slot=slot.id)
     selection, databases = effective_selection(job)
     tasks: list[Task]
-    if selection is DatabaseSelection.ALL:
+    if job.kind is JobKind.REFRESH:
+        tasks = _refresh_of_slot(job, slot, now)
+    elif selection is DatabaseSelection.ALL:
         tasks = [add_fan_out(job, slot, triggered_by="scheduled", now=now)]
     else:
         tasks = [add_run(job, name, triggered_by="scheduled", now=now, slot=slot) for name in databases]
@@ -196,6 +200,16 @@ def _tasks_of_slot(session: Session, slot: Slot, job: Job, now: datetime) -> lis
         for task in tasks:
             _mark_skipped(task, now)
     return tasks
+
+
+def _refresh_of_slot(job: Job, slot: Slot, now: datetime) -> list[Task]:
+    """The restore of a refresh job; none, and the slot says why, when there is nothing to restore from."""
+    try:
+        return [add_refresh(job, triggered_by="scheduled", now=now, slot=slot)]
+    except Conflict as error:
+        logger.warning("refresh job %s: %s", job.id, error.message)
+        slot.state, slot.note = SlotState.SKIPPED, error.message[:255]
+        return []
 
 
 def _mark_skipped(task: Task, now: datetime) -> None:
