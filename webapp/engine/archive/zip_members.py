@@ -210,11 +210,12 @@ def _opened(path: str) -> Iterator[int]:
 def _read_whole(path: str) -> bytes | None:
     """The file's content, or None when it is larger than one piece."""
     with _opened(path) as descriptor:
-        data = os.read(descriptor, WHOLE_BYTES + 1)
+        # One byte more than it has, so that one read tells whether it grew; never room that is not needed.
+        data = os.read(descriptor, min(os.fstat(descriptor).st_size, WHOLE_BYTES) + 1)
         if len(data) > WHOLE_BYTES:
             return None
         # One read gives all of a regular file unless a signal or a network file system cuts it short.
-        while more := os.read(descriptor, WHOLE_BYTES + 1 - len(data)) if data else b"":
+        while more := os.read(descriptor, BLOCK_BYTES) if data else b"":
             data += more
             if len(data) > WHOLE_BYTES:
                 return None
