@@ -6,6 +6,7 @@ from typing import Any
 
 from webapp.commands.base import moment
 from webapp.services.archives import file_path
+from webapp.services.restores import result_of
 from webapp.services.run_pages import outcome_of
 from webapp.services.users import UserRow
 
@@ -132,3 +133,53 @@ def archive_shape(archive: Any, *, with_path: bool = False) -> dict[str, Any]:
         "delete_reason": archive.delete_reason,
     }
     return {**shape, "path": file_path(archive)} if with_path else shape
+
+
+def check_shape(check: Any, why_not: str) -> dict[str, Any]:
+    """A restore check; ``why_not`` says why the restore cannot be started from it, "" when it can."""
+    return {
+        **task_shape(check),
+        "archive_id": check.archive_id,
+        "target": str(check.target),
+        "database": check.target_database,
+        "options": dict(check.options),
+        "checks": list(check.checks),
+        "facts": dict(check.facts),
+        "startable": not why_not,
+        "why_not": why_not,
+    }
+
+
+def restore_shape(restore: Any) -> dict[str, Any]:
+    """A restore; ``target_is`` is untouched, created, replaced or unknown."""
+    return {
+        **task_shape(restore),
+        "archive_id": restore.archive_id,
+        "check_id": restore.check_id,
+        "target": str(restore.target),
+        "database": restore.target_database,
+        "options": dict(restore.options),
+        "target_is": str(restore.outcome),
+        "checks": list(restore.checks),
+        "safety_run_id": restore.safety_run_id,
+        "result": result_of(restore),
+    }
+
+
+def kept_shape(kept: Any) -> dict[str, Any]:
+    """A database kept from before a replacement."""
+    return {
+        "id": kept.id,
+        "restore_id": kept.restore_id,
+        "instance_id": kept.instance_id,
+        "instance_name": kept.instance_name,
+        "database": kept.database_name,
+        "kept_name": kept.kept_name,
+        "filestore_path": kept.filestore_path,
+        "size_bytes": kept.size_bytes,
+        "created_at": moment(kept.created_at),
+        "remove_after": moment(kept.remove_after),
+        "removed_at": moment(kept.removed_at),
+        "removed_by": kept.removed_by,
+        "remove_error": kept.remove_error,
+    }
