@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from webapp.core.errors import ArchiveError
 from webapp.core.status import ErrorCode
@@ -60,6 +61,16 @@ class Pick:
     narrow: Callable[[bytes], list[bytes]] | None = None
 
 
+class Tap(Protocol):
+    """Takes one table's data as it stands in the dump, rows of any length included."""
+
+    def begin(self, columns: tuple[str, ...]) -> None:
+        """A COPY block of the table begins, with these columns."""
+
+    def feed(self, block: bytes) -> None:
+        """The next bytes of its rows, in COPY's text format, each ended by a newline; cut anywhere."""
+
+
 @dataclass(slots=True)
 class DumpSummary:
     """What was found.
@@ -85,7 +96,7 @@ class DumpSummary:
 class DumpScanner:
     """Feed it the dump, then ask ``finish``. ``picks`` are keyed by "schema.table"."""
 
-    def __init__(self, picks: Mapping[str, Pick] | None = None) -> None:
+    def __init__(self, picks: Mapping[str, Pick | Tap] | None = None) -> None:
         self._picks = dict(picks or {})
         self._found = DumpSummary()
         self._buffer = b""
@@ -98,7 +109,7 @@ class DumpScanner:
         self._trailer_seen = False
         self._after_trailer = False
         self._copy: CopyHeader | None = None
-        self._rows: _RowPicker | None = None
+        self._rows: _RowPicker | Tap | None = None
 
     def feed(self, data: bytes) -> None:
         """The next bytes. Raises ArchiveError when the dump cannot be one of pg_dump's."""
@@ -276,7 +287,11 @@ class DumpScanner:
         self._at = end + 1
         assert self._copy is not None  # set with this step
         pick = self._picks.get(self._copy.table)
-        if pick is not None and set(pick.columns) <= set(self._copy.columns):
+        if pick is not None and not isinstance(pick, Pick):
+            pick.begin(self._copy.columns)
+            self._rows = pick
+            self._found.picked.add(self._copy.table)
+        elif pick is not None and set(pick.columns) <= set(self._copy.columns):
             self._rows = _RowPicker(pick, self._copy.columns)
             self._found.picked.add(self._copy.table)
         self._found.rows.setdefault(self._copy.table, 0)
