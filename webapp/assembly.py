@@ -7,6 +7,7 @@ import os
 from flask import Flask
 
 from webapp import logs
+from webapp.core.plans import Secret
 from webapp.queue import monitor
 from webapp.queue.connection import connect
 from webapp.queue.enqueue import RqTaskQueue
@@ -44,6 +45,9 @@ def make_wiring(settings: Settings) -> Wiring:
         compression_threads=settings.compression_threads,
         session_idle_minutes=settings.session_idle_minutes,
         session_absolute_hours=settings.session_absolute_hours,
+        restore_directory=settings.restore_directory,
+        upload_limit_bytes=settings.upload_limit_gib * 1024**3,
+        self_backup_passphrase=Secret(settings.self_backup_passphrase),
         look_at_queue=lambda now: monitor.look(connection, now),
         drill_directory=settings.drill_directory,
         drill_jobs=settings.drill_jobs,

@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from webapp.core.errors import HoldfastError
 
 VERSION = "0.1.0"
+SHORTEST_PASSPHRASE = 12
 
 
 class SettingsError(HoldfastError):
@@ -53,6 +54,9 @@ class Settings:
     reconcile_seconds: int = 5
     poll_scale: float = 1.0
     allowed_hosts: tuple[str, ...] = ()
+    self_backup_passphrase: str = ""
+    restore_directory: Path | None = None
+    upload_limit_gib: int = 64
     drill_directory: Path | None = None
     drill_jobs: int = 2
     drill_boot_command: tuple[str, ...] = ()
@@ -101,7 +105,10 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
         heartbeat_seconds=heartbeat,
         reconcile_seconds=reader.number("HOLDFAST_RECONCILE_SECONDS", 5, 1, 30),
         poll_scale=reader.decimal("HOLDFAST_POLL_SCALE", 1.0, 0.02, 10.0),
+        restore_directory=Path(reader.text("HOLDFAST_RESTORE_DIR", str(data / "restored"))).expanduser().resolve(),
+        upload_limit_gib=reader.number("HOLDFAST_UPLOAD_LIMIT_GIB", 64, 1, 4096),
         allowed_hosts=tuple(name for name in reader.text("HOLDFAST_ALLOWED_HOSTS", "").split(",") if name),
+        self_backup_passphrase=_passphrase(reader),
         drill_directory=Path(reader.text("HOLDFAST_DRILL_DIR", str(data / "drills"))).expanduser().resolve(),
         drill_jobs=reader.number("HOLDFAST_DRILL_JOBS", 2, 1, 16),
         drill_boot_command=_words("HOLDFAST_DRILL_BOOT", reader.text("HOLDFAST_DRILL_BOOT", "")),
@@ -184,6 +191,13 @@ def _vault_keys(reader: _Reader, data: Path) -> tuple[str, ...]:
                 "HOLDFAST_VAULT_KEYS must hold Fernet keys (32 bytes in URL-safe base64), separated by commas."
             ) from None
     return keys
+
+
+def _passphrase(reader: _Reader) -> str:
+    found = reader.text("HOLDFAST_SELF_BACKUP_PASSPHRASE", "")
+    if found and len(found) < SHORTEST_PASSPHRASE:
+        raise SettingsError(f"HOLDFAST_SELF_BACKUP_PASSPHRASE must have at least {SHORTEST_PASSPHRASE} characters.")
+    return found
 
 
 def _make_private(directory: Path) -> None:

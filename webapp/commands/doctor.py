@@ -20,7 +20,7 @@ from webapp.engine.process import clean_environment
 from webapp.engine.process import run as run_program
 from webapp.queue.connection import connect, shown_address
 from webapp.queue.monitor import server_facts
-from webapp.services import health, instances, tasks
+from webapp.services import health, instances, self_backups, tasks
 from webapp.services.instance_plans import source_plan
 
 OLDEST_PYTHON = (3, 11)
@@ -53,7 +53,7 @@ def doctor(context: Context, _arguments: Namespace) -> Answer:
         *_check_client_tools(),
     ]
     if not any(check.key in ("database", "migrations") and check.state is CheckState.FAILED for check in found):
-        found += [_check_keys(), _check_clock(now)]
+        found += [_check_keys(), _check_clock(now), self_backups.check_newest(now)]
     failed = [check for check in found if check.state is CheckState.FAILED]
     data = {
         "ok": not failed,

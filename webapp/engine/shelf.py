@@ -4,6 +4,7 @@
     <store>/.tmp/<run>-<fence>/                      where a run works
     <store>/<instance>/<archive directory>/          an archive and its manifest.json
     <store>/quarantine/<instance>/<archive directory>/   the same for one that failed its verification
+    <store>/self/<copy>/                             copies of Holdfast's own database (self_backup.py)
     <store>/.trash/                                  what is being deleted
 
 Everything lies on one file system, so that a rename is the moment an archive comes into being.
@@ -33,6 +34,8 @@ SENTINEL = ".holdfast-store"
 TEMPORARY = ".tmp"
 TRASH = ".trash"
 QUARANTINE = "quarantine"
+SELF_BACKUPS = "self"
+RESERVED = (QUARANTINE, SELF_BACKUPS)
 SENTINEL_FORMAT = "holdfast-store"
 _MANIFEST_BYTES = 64 * 1024 * 1024
 _INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
@@ -121,7 +124,7 @@ class Shelf:
 
     def begin(self, plan: BackupPlan) -> Workplace:
         """Make the run's own temporary directory. Raises StoreError when it exists: its fence is not ours then."""
-        if not _INSTANCE.fullmatch(plan.instance_directory) or plan.instance_directory == QUARANTINE:
+        if not _INSTANCE.fullmatch(plan.instance_directory) or plan.instance_directory in RESERVED:
             raise StoreError(f"{plan.instance_directory!r} cannot be a directory of the store.")
         directory = self._workplace(plan.run_id, plan.fence)
         try:
@@ -188,7 +191,7 @@ class Shelf:
         """Every archive on the shelf, quarantined ones last; order by instance and name."""
         for quarantined, base in ((False, ""), (True, QUARANTINE)):
             for instance in self._names(base):
-                if not _INSTANCE.fullmatch(instance) or (not base and instance == QUARANTINE):
+                if not _INSTANCE.fullmatch(instance) or (not base and instance in RESERVED):
                     continue
                 folder = f"{base}/{instance}" if base else instance
                 for name in self._names(folder):
@@ -200,7 +203,7 @@ class Shelf:
         """Every archive directory's relative path and what its name says; no side-car is read, so this is cheap."""
         for base in ("", QUARANTINE):
             for instance in self._names(base):
-                if not _INSTANCE.fullmatch(instance) or (not base and instance == QUARANTINE):
+                if not _INSTANCE.fullmatch(instance) or (not base and instance in RESERVED):
                     continue
                 folder = f"{base}/{instance}" if base else instance
                 for name in self._names(folder):

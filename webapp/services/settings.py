@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.core.actors import Actor
-from webapp.core.cron import validate_zone
+from webapp.core.cron import parse, validate_zone
 from webapp.core.errors import InvalidInput
 from webapp.core.status import RetentionMode, VerificationLevel
 from webapp.core.text import strip_controls
@@ -20,6 +20,7 @@ from webapp.store.models import Setting
 MIB = 1024 * 1024
 LONGEST_SPREAD_SECONDS = 3600
 LARGEST_RESERVE_BYTES = 1024**5
+MOST_SELF_BACKUPS = 365
 LONGEST_TRASH_DAYS = 90
 
 
@@ -34,6 +35,8 @@ class AppSettings:
         verification_level: Default of new jobs.
         spread_seconds: Default start spread of new jobs.
         reserve_bytes: Free space that must remain on the archive disk.
+        self_backup_cron: When Holdfast copies its own database into the archive store, in ``time_zone``; "" for never.
+        self_backup_keep: How many of those copies are kept.
         trash_days: How long what retention or a person deletes can still be taken back.
     """
 
@@ -45,6 +48,8 @@ class AppSettings:
     spread_seconds: int = 0
     reserve_bytes: int = 256 * MIB
     trash_days: int = 3
+    self_backup_cron: str = "15 1 * * *"
+    self_backup_keep: int = 14
 
 
 def get_settings() -> AppSettings:
@@ -77,15 +82,22 @@ def _checked(wanted: AppSettings) -> AppSettings:
         validate_zone(wanted.time_zone)
     except InvalidInput as error:
         raise InvalidInput(error.message, field="time_zone", hint=error.hint) from None
+    cron = wanted.self_backup_cron.strip()
+    try:
+        if cron:
+            parse(cron)
+    except InvalidInput as error:
+        raise InvalidInput(error.message, field="self_backup_cron", hint=error.hint) from None
     for name, low, high in (
         ("retention_value", 1, 3650),
         ("spread_seconds", 0, LONGEST_SPREAD_SECONDS),
         ("reserve_bytes", 0, LARGEST_RESERVE_BYTES),
         ("trash_days", 1, LONGEST_TRASH_DAYS),
+        ("self_backup_keep", 1, MOST_SELF_BACKUPS),
     ):
         if not low <= getattr(wanted, name) <= high:
             raise InvalidInput(f"Choose a number from {low} to {high}.", field=name)
-    return replace(wanted, title=title)
+    return replace(wanted, title=title, self_backup_cron=cron)
 
 
 def _with(found: AppSettings, key: str, value: Any) -> AppSettings:

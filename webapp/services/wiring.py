@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from webapp.core.plans import NO_SECRET, Secret
 from webapp.queue.monitor import QueueReport
 from webapp.vault import Vault
 
@@ -49,6 +50,7 @@ class Wiring:
     session_absolute_hours: int = 12
     restore_directory: Path | None = None
     upload_limit_bytes: int = 64 * 1024**3
+    self_backup_passphrase: Secret = NO_SECRET
     look_at_queue: Callable[[datetime], QueueReport] | None = None
     drill_directory: Path | None = None
     drill_jobs: int = 2

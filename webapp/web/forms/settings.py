@@ -6,7 +6,7 @@ from wtforms import IntegerField, SelectField, StringField
 from wtforms.validators import InputRequired, Length, NumberRange
 
 from webapp.core.status import RetentionMode, VerificationLevel
-from webapp.services.settings import LONGEST_SPREAD_SECONDS, LONGEST_TRASH_DAYS, MIB, AppSettings
+from webapp.services.settings import LONGEST_SPREAD_SECONDS, LONGEST_TRASH_DAYS, MIB, MOST_SELF_BACKUPS, AppSettings
 from webapp.web.forms.base import Form
 
 RETENTION_CHOICES = {
@@ -44,6 +44,13 @@ class SettingsForm(Form):
         [_NUMBER, NumberRange(1, LONGEST_TRASH_DAYS)],
         description="What retention or a person deletes can be taken back for so long; it takes up its space until then.",
     )
+    self_backup_cron = StringField(
+        "Self-backup",
+        [Length(max=200)],
+        description="When Holdfast copies its own database into the archive store: five fields, as cron has them, in "
+        "the time zone above. Empty for never.",
+    )
+    self_backup_keep = IntegerField("Copies to keep", [_NUMBER, NumberRange(1, MOST_SELF_BACKUPS)])
 
     @classmethod
     def of(cls, now_set: AppSettings, zones: dict[str, str]) -> SettingsForm:
@@ -58,6 +65,8 @@ class SettingsForm(Form):
                 "spread_seconds": now_set.spread_seconds,
                 "reserve_mib": now_set.reserve_bytes // MIB,
                 "trash_days": now_set.trash_days,
+                "self_backup_cron": now_set.self_backup_cron,
+                "self_backup_keep": now_set.self_backup_keep,
             }
         )
         form.time_zone.choices = zones
@@ -74,4 +83,6 @@ class SettingsForm(Form):
             spread_seconds=self.spread_seconds.data,
             reserve_bytes=self.reserve_mib.data * MIB,
             trash_days=self.trash_days.data,
+            self_backup_cron=self.self_backup_cron.data or "",
+            self_backup_keep=self.self_backup_keep.data,
         )
