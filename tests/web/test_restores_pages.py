@@ -29,7 +29,7 @@ from webapp.services import restores
 from webapp.services.restores import RestoreWish
 from webapp.services.wiring import Wiring
 from webapp.store.db import db, release, writing
-from webapp.store.models import Archive, KeptDatabase, Restore, RestoreCheck
+from webapp.store.models import Archive, AuditEvent, KeptDatabase, Restore, RestoreCheck
 
 
 @pytest.fixture
@@ -364,7 +364,7 @@ def test_a_replacement_that_succeeded_names_what_was_kept(bob: Browser, app: Fla
         point,
         status=TaskStatus.COMPLETED,
         outcome=RestoreOutcome.REPLACED,
-        details={"message": "Restored acme: 1,204 tables, 38,977 files"},
+        details={"result": {"message": "Restored acme: 1,204 tables, 38,977 files"}},
     )
     with app.app_context(), writing() as session:
         now = datetime.now(UTC)
@@ -414,6 +414,30 @@ def test_the_report_of_a_restore_is_json(charlie: Browser, app: Flask, point: in
     restore = restore_of(app, point, status=TaskStatus.COMPLETED, outcome=RestoreOutcome.REPLACED)
 
     assert charlie.get(f"/restores/{restore}/report.json").json["outcome"] == "replaced"
+
+
+def test_a_file_is_handed_out_and_recorded(
+    bob: Browser, charlie: Browser, app: Flask, wiring: Wiring, point: int
+) -> None:
+    root = wiring.data_directory.resolve() / "restored"
+    (root / "x").mkdir(parents=True)
+    (root / "x" / "res_partner.csv").write_text("id\n1\n")
+    paths = (root / "x" / "res_partner.csv", root / "x" / "gone.csv", wiring.data_directory / "holdfast.sqlite")
+    there, gone, outside = (
+        restore_of(app, point, status=TaskStatus.COMPLETED, details={"result": {"file": str(path)}}) for path in paths
+    )
+
+    answer = bob.get(f"/restores/{there}/download")
+
+    assert answer.text == "id\n1\n"
+    assert answer.headers["Content-Disposition"] == "attachment; filename=res_partner.csv"
+    assert bob.get(f"/restores/{gone}/download").status_code == 404
+    assert bob.get(f"/restores/{outside}/download").status_code == 404
+    assert charlie.get(f"/restores/{there}/download").status_code == 403
+    with app.app_context():
+        assert [event.subject_id for event in db.session.query(AuditEvent).filter_by(event="restore.downloaded")] == [
+            there
+        ]
 
 
 def test_restores_are_no_runs(bob: Browser, app: Flask, point: int) -> None:

@@ -25,6 +25,7 @@ from webapp.core.status import (
     VerificationStatus,
 )
 from webapp.core.text import format_duration
+from webapp.services.drills import DrillFacts, newest_drills
 from webapp.services.schedule import is_paused
 from webapp.services.strips import RunMark, list_instance_marks, summarise
 from webapp.store.db import db
@@ -76,6 +77,7 @@ class FleetRow:
     newest_at: datetime | None = None
     is_late: bool = False
     verified_at: datetime | None = None
+    drill: DrillFacts | None = None
     stored_bytes: int = 0
     stored_count: int = 0
     newest_bytes: int | None = None
@@ -118,6 +120,8 @@ class _Facts:
     last: dict[int, list[_LastRun]] = field(default_factory=lambda: defaultdict(list))
     newest: dict[int, dict[str, datetime]] = field(default_factory=lambda: defaultdict(dict))
     unverified: dict[int, Archive] = field(default_factory=dict)
+    drills: dict[int, DrillFacts] = field(default_factory=dict)
+    frozen: dict[int, str] = field(default_factory=dict)
     stored: dict[int, tuple[int, int]] = field(default_factory=dict)
     next_at: dict[int, datetime] = field(default_factory=dict)
     jobs: dict[int, int] = field(default_factory=dict)
@@ -147,6 +151,7 @@ def _gather(ids: Sequence[int]) -> _Facts:
     _gather_last_runs(facts, ids)
     _gather_archives(facts, ids)
     _gather_jobs(facts, ids)
+    facts.drills = newest_drills(ids)
     return facts
 
 
@@ -221,6 +226,11 @@ def _gather_jobs(facts: _Facts, ids: Sequence[int]) -> None:
         facts.jobs[instance_id] = int(count)
         if next_at is not None:
             facts.next_at[instance_id] = next_at
+    frozen = sa.select(Job.instance_id, Job.name, Job.retention_frozen_reason).where(
+        Job.instance_id.in_(ids), Job.deleted_at.is_(None), Job.retention_frozen_at.is_not(None)
+    )
+    for instance_id, name, reason in db.session.execute(frozen.order_by(Job.retention_frozen_at.desc())):
+        facts.frozen[instance_id] = f"Retention of «{name}» waits: {reason}"
 
 
 def _row(instance: Instance, facts: _Facts, now: datetime) -> FleetRow:
@@ -244,6 +254,7 @@ def _row(instance: Instance, facts: _Facts, now: datetime) -> FleetRow:
         newest_at=max(newest.values(), default=None),
         is_late=is_late,
         verified_at=oldest,
+        drill=facts.drills.get(instance.id),
         stored_bytes=size,
         stored_count=count,
         newest_bytes=next((mark.size_bytes for mark in reversed(marks) if mark.size_bytes), None),
@@ -268,18 +279,46 @@ def _judge(instance: Instance, facts: _Facts, now: datetime, *, oldest: datetime
         return FleetState.FAILED, failed.error_message, failed.hint, failed.id
     if facts.jobs.get(instance.id) and (is_late or _never_came(instance, facts, now)):
         return FleetState.OVERDUE, _overdue_words(instance, oldest, now), "", None
-    unproven = facts.unverified.get(instance.id)
+    unproven = _find_unproven(instance, facts)
     if unproven is not None and not running:
-        words = f"The newest restore point of {unproven.database_name} is not verified."
-        return FleetState.UNVERIFIED, words, "Verify it, or raise the job's verification level.", unproven.run_id
+        return unproven
     if running:
         return FleetState.RUNNING, "", "", None
-    warned = max((r for r in last if r.status is TaskStatus.COMPLETED_WITH_WARNINGS), key=lambda r: r.id, default=None)
+    warned = _find_warning(instance, facts)
     if warned is not None:
-        return FleetState.WARNING, warned.error_message, warned.hint, warned.id
+        return warned
     if not facts.newest[instance.id]:
         return FleetState.NEW, "", "", None
     return FleetState.PROTECTED, "", "", None
+
+
+def _find_unproven(instance: Instance, facts: _Facts) -> Judgement | None:
+    """What was not proved of the newest restore points, or what a restore test disproved."""
+    unproven = facts.unverified.get(instance.id)
+    if unproven is not None:
+        words = f"The newest restore point of {unproven.database_name} is not verified."
+        return FleetState.UNVERIFIED, words, "Verify it, or raise the job's verification level.", unproven.run_id
+    drill = facts.drills.get(instance.id)
+    if drill is not None and not drill.passed:
+        archive = db.session.get_one(Archive, drill.archive_id)
+        wrong = next((item for item in archive.drill_report if item["state"] == "failed"), {"title": "", "detail": ""})
+        words = (
+            f"Backups run, but the newest restore test of {drill.database} failed: {wrong['title']}: {wrong['detail']}"
+        )
+        return FleetState.UNVERIFIED, words, wrong.get("hint", ""), archive.run_id
+    return None
+
+
+def _find_warning(instance: Instance, facts: _Facts) -> Judgement | None:
+    """A newest run with warnings, or a retention that waits for a person."""
+    warned = [run for run in facts.last[instance.id] if run.status is TaskStatus.COMPLETED_WITH_WARNINGS]
+    if warned:
+        newest = max(warned, key=lambda run: run.id)
+        return FleetState.WARNING, newest.error_message, newest.hint, newest.id
+    if instance.id in facts.frozen:
+        hint = "Look at the job's retention, then let it go on, or pin what must stay."
+        return FleetState.WARNING, facts.frozen[instance.id], hint, None
+    return None
 
 
 def _never_came(instance: Instance, facts: _Facts, now: datetime) -> bool:

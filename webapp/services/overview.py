@@ -51,6 +51,7 @@ class Numbers:
     oldest: FleetRow | None
     oldest_age: str
     verified_week: int
+    drilled_week: int
     restore_points: int
     stored_bytes: int
     stored_week_bytes: int
@@ -176,6 +177,7 @@ def _numbers(fleet: Sequence[FleetRow], now: datetime) -> Numbers:
         oldest=oldest,
         oldest_age=age,
         verified_week=int(verified),
+        drilled_week=sum(row.drill is not None and row.drill.passed and row.drill.drilled_at >= week for row in fleet),
         restore_points=int(count),
         stored_bytes=int(size or 0),
         stored_week_bytes=int(recent or 0),

@@ -13,6 +13,7 @@ from webapp.core.restore_plans import RestoreOptions, TargetFacts
 from webapp.core.status import ArchiveState, RestoreOutcome, RestoreTarget, VerificationStatus
 from webapp.core.text import format_duration
 from webapp.services.archives import get_archive
+from webapp.services.restore_files import file_of
 from webapp.services.restores import (
     RestoreWish,
     checks_of,
@@ -66,7 +67,7 @@ class CheckPage:
 
 @dataclass(frozen=True, slots=True)
 class RestorePage:
-    """The page of a restore. ``headline``: what the target is now, in words; "" while it works."""
+    """The page of a restore. ``headline``: what the target is now, in words; ``said``: what was restored, with its numbers."""
 
     seen: TaskPage
     restore: Restore
@@ -74,6 +75,8 @@ class RestorePage:
     options: RestoreOptions
     checks: Sequence[Check]
     headline: str
+    said: str
+    has_file: bool
     kept: KeptDatabase | None
     safety_run: Run | None
 
@@ -179,6 +182,8 @@ def get_restore_page(restore_id: int, now: datetime) -> RestorePage:
         options=RestoreOptions.from_json(restore.options),
         checks=checks_of(restore),
         headline=headline_of(restore),
+        said=restore.details.get("result", {}).get("message", ""),
+        has_file=bool(file_of(restore)),
         kept=db.session.scalar(kept),
         safety_run=db.session.get(Run, restore.safety_run_id) if restore.safety_run_id else None,
     )

@@ -9,7 +9,7 @@ from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.status import Role
 from webapp.services import kept_databases
 from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in
-from webapp.web.htmx import see_other, toast
+from webapp.web.htmx import see_other
 
 bp = Blueprint("kept", __name__, url_prefix="/kept-databases")
 
@@ -38,13 +38,10 @@ def remove(kept_id: int) -> ResponseReturnValue:
     """Remove it for good; the service compares the typed name."""
     typed = request.form.get("typed", "")[:200]
     try:
-        kept = kept_databases.get_kept(kept_id)
-        name = kept.kept_name
-        kept_databases.request_removal(kept_id, typed_name=typed, actor=current_actor(), now=request_time())
+        task = kept_databases.request_removal(kept_id, typed_name=typed, actor=current_actor(), now=request_time())
     except (InvalidInput, Conflict) as error:
         return _question(kept_id, error)
-    toast(f"{name} is being removed.")
-    return see_other("kept.list")
+    return see_other("tasks.show", task_id=task.id)
 
 
 def _question(kept_id: int, error: InvalidInput | Conflict | None = None) -> ResponseReturnValue:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request, url_for
+from flask import Blueprint, Response, make_response, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.status import RestoreTarget, Role
-from webapp.services import archives, restore_pages, restores
+from webapp.services import archives, restore_files, restore_pages, restores
 from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in
 from webapp.web.forms import restores as form
 from webapp.web.forms.draft_state import FormState, refused
@@ -147,6 +147,20 @@ def show(restore_id: int) -> ResponseReturnValue:
         task=page.restore,
         restore=page.restore,
         now=now,
+    )
+
+
+@bp.get("/restores/<int:restore_id>/download")
+@permission(Role.OPERATOR)
+def download(restore_id: int) -> ResponseReturnValue:
+    """The one file that a restore left: an attachment, or a table as CSV."""
+    path = restore_files.record_download(restore_id, actor=current_actor(), now=request_time())
+    return send_file(
+        path,
+        mimetype="application/octet-stream",
+        as_attachment=True,
+        download_name=path.rsplit("/", 1)[-1],
+        max_age=0,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 
-from webapp.core.errors import HoldfastError, InvalidInput
+from webapp.core.errors import ArchiveError, HoldfastError, InvalidInput, SourceError
 from webapp.core.reports import Check
 from webapp.core.status import Role
 from webapp.services import archives, uploads
@@ -35,7 +35,7 @@ def create() -> ResponseReturnValue:
         archive = uploads.receive(
             sent.stream, sent.filename, sent.content_length or None, actor=current_actor(), now=request_time()
         )
-    except InvalidInput as error:
+    except (InvalidInput, SourceError, ArchiveError) as error:
         return _form(error)
     return see_other("uploads.show", archive_id=archive.id)
 

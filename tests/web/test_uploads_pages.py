@@ -1,0 +1,54 @@
+"""The upload page: what is taken, what is refused, and what a large file may not fill."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from flask import Flask
+
+from tests.support.app import Browser, open_browser
+from webapp.services.wiring import Wiring
+
+
+def send(browser: Browser, content: bytes, name: str = "acme.zip", token: str | None = None):  # type: ignore[no-untyped-def]
+    data = {"csrf_token": token or browser.csrf_token(), "file": (io.BytesIO(content), name)}
+    return browser.post("/restore-points/upload", data=data, content_type="multipart/form-data")
+
+
+def test_the_form_says_what_happens_with_a_file(bob: Browser) -> None:
+    text = bob.get("/restore-points/upload").text
+
+    assert 'enctype="multipart/form-data"' in text
+    assert "stays in quarantine" in text
+
+
+def test_no_file_is_said_at_the_field(bob: Browser) -> None:
+    answer = bob.submit("/restore-points/upload")
+
+    assert answer.status_code == 422
+    assert "Choose a file." in answer.text
+
+
+def test_what_is_no_archive_is_refused_with_the_reason(bob: Browser, wiring: Wiring) -> None:
+    answer = send(bob, b"this is no archive at all" * 100)
+
+    assert answer.status_code == 422
+    assert "This file was not taken." in answer.text
+    assert list(Path(wiring.archive_directory).rglob("*.zip")) == []
+
+
+def test_a_file_over_the_small_limit_of_other_pages_is_taken_here_only(bob: Browser) -> None:
+    big = b"x" * (2 * 1024 * 1024)
+
+    assert send(bob, big).status_code == 422
+    data = {"csrf_token": bob.csrf_token(), "file": (io.BytesIO(big), "a.zip")}
+    assert bob.post("/instances/bulk", data=data, content_type="multipart/form-data").status_code == 413
+
+
+def test_viewers_and_strangers_send_nothing(app: Flask, charlie: Browser, bob: Browser) -> None:
+    stranger = open_browser(app)
+
+    assert send(charlie, b"x").status_code == 403
+    assert send(stranger, b"x").status_code == 303
+    assert send(bob, b"x", token="nonsense").status_code == 403
