@@ -81,6 +81,22 @@ _DUMP_RULES: tuple[_Rule, ...] = (
     ),
     (_SERVER_GONE, ErrorCode.CONNECTION_LOST, "See the server's log: it restarted, or ended our session.", False),
 )
+_RESTORE_RULES: tuple[_Rule, ...] = (
+    (
+        r'extension ".*" is not available|could not open extension control file|extension ".*" (does not exist|has no inst)',
+        ErrorCode.EXTENSION_MISSING,
+        "Install the extension on the target's server (for vector, the package of pgvector).",
+        True,
+    ),
+    (
+        r"permission denied|must be owner|must be superuser|must be (a )?member of|must be able to SET ROLE",
+        ErrorCode.PERMISSION_DENIED,
+        "Restore as a role with these rights, or have the extension created by a superuser.",
+        True,
+    ),
+    (r"no space left on device|disk full", ErrorCode.DISK_FULL, "Free space on the target's server.", False),
+    (_SERVER_GONE, ErrorCode.CONNECTION_LOST, "See the server's log: it restarted, or ended our session.", False),
+)
 # By SQLSTATE or its class: https://www.postgresql.org/docs/current/errcodes-appendix.html
 _STATES: tuple[tuple[str, int], ...] = (("42501", 1), ("55P03", 2), ("08", 4), ("57P0", 4))
 
@@ -130,6 +146,24 @@ def dump_failure(failed: ProcessFailed, database: str) -> SourceError:
         if re.search(pattern, failed.stderr_tail, re.I):
             return SourceError(f"{subject}: {_cause(failed, pattern)}", hint=hint, code=code, permanent=permanent)
     return SourceError(f"{subject}: {failed.message} {_clean(failed.stderr_tail)}", code=ErrorCode.DUMP_FAILED)
+
+
+def restore_failure(failed: ProcessFailed, database: str) -> SourceError:
+    """A psql or pg_restore that did not end well: the first error that the server gave tells why."""
+    subject = f"Loading the dump into {database[:63]!r} failed"
+    if failed.ending is Ending.NOT_STARTED:
+        return SourceError(f"{subject}: {failed.message}", code=ErrorCode.CLIENT_MISSING, permanent=True)
+    if failed.ending is Ending.SIGNAL:
+        hint = "Something on this machine ended it; the kernel does when memory runs out."
+        return SourceError(f"{subject}: {failed.message}", hint=hint, code=ErrorCode.RESTORE_FAILED, permanent=True)
+    lines = failed.stderr_tail.splitlines()
+    errors = [line for line in lines if re.search(r"\b(ERROR|FATAL|PANIC):|\berror:", line)]
+    said = strip_controls(" ".join(errors[:2]) or " ".join(lines[-2:]) or failed.message, _SHOWN)
+    for pattern, code, hint, permanent in _RESTORE_RULES:
+        if re.search(pattern, failed.stderr_tail, re.I):
+            return SourceError(f"{subject}: {said}", hint=hint, code=code, permanent=permanent)
+    hint = "Nothing half-made is left at the target. Verify the archive, or try another server version."
+    return SourceError(f"{subject}: {said}", hint=hint, code=ErrorCode.RESTORE_FAILED, permanent=True)
 
 
 def _cause(failed: ProcessFailed, pattern: str) -> str:

@@ -22,7 +22,7 @@ SELECT to_regclass('public.ir_module_module') IS NOT NULL AND EXISTS (SELECT FRO
 """
 # The tables whose rows pg_dump writes: plain tables and partitions, of extensions only those registered as configuration
 # (with their filter), no temporary ones, and no unlogged ones on a standby, which cannot read them.
-_DUMPED_TABLES = """
+DUMPED_TABLES = """
 SELECT n.nspname, c.relname, coalesce(e.extcondition[array_position(e.extconfig, c.oid)], '')
 FROM pg_class c
 JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -34,7 +34,7 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_
     AND NOT (c.relpersistence = 'u' AND pg_is_in_recovery())
 ORDER BY pg_relation_size(c.oid) DESC
 """
-_STORED_NAMES = """
+STORED_NAMES = """
 SELECT store_fname FROM public.ir_attachment WHERE store_fname <> '' GROUP BY store_fname ORDER BY store_fname COLLATE "C"
 """
 _TOTALS = """
@@ -74,7 +74,7 @@ class Snapshot:
         """Every file name the attachments refer to, once, in byte order; fetched bit by bit."""
         with self.connection.cursor(name="stored_names") as cursor:
             cursor.itersize = _FETCHED_AT_ONCE
-            for row in cursor.execute(_STORED_NAMES):
+            for row in cursor.execute(STORED_NAMES):
                 yield row[0]
 
     def installed_modules(self) -> dict[str, str | None]:
@@ -144,7 +144,7 @@ def counting(snapshot: Snapshot, reporter: Reporter) -> Iterator[Future[dict[str
     ):
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot.id)))
-        future = pool.submit(_count, connection, reporter)
+        future = pool.submit(count_rows, connection, reporter)
         try:
             yield future
         finally:
@@ -152,9 +152,10 @@ def counting(snapshot: Snapshot, reporter: Reporter) -> Iterator[Future[dict[str
                 cut(connection)
 
 
-def _count(connection: Connection, reporter: Reporter) -> dict[str, int]:
+def count_rows(connection: Connection, reporter: Reporter) -> dict[str, int]:
+    """Rows per "schema.table" of every table whose rows pg_dump writes, as the session's transaction sees them."""
     counts: dict[str, int] = {}
-    for schema, table, condition in connection.execute(_DUMPED_TABLES).fetchall():
+    for schema, table, condition in connection.execute(DUMPED_TABLES).fetchall():
         reporter.check()
         query = sql.SQL("SELECT count(*) FROM ONLY {} ").format(sql.Identifier(schema, table))
         # The condition is SQL that the extension registered for pg_dump, which runs it in the same way.

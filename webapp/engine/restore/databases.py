@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import psycopg
 from psycopg import sql
 
-from webapp.core.errors import HoldfastError
+from webapp.core.errors import HoldfastError, SourceError
 from webapp.core.restore_plans import TargetIdentity
 from webapp.core.status import ErrorCode
-from webapp.engine.pgconnect import Connection
+from webapp.engine.pgconnect import Access, Connection, session
 from webapp.engine.report import Reporter
 
 LEAVE_SECONDS = 30
@@ -28,6 +29,15 @@ SELECT coalesce(nullif(a.usename, ''), 'somebody') || coalesce(' from ' || host(
 FROM pg_stat_activity a WHERE a.datid = %s::bigint::oid AND a.pid <> ALL (%s) AND a.backend_type = 'client backend'
 GROUP BY 1 ORDER BY 2 DESC, 1
 """
+_SETTINGS = """
+SELECT split_part(item, '=', 1), substr(item, strpos(item, '=') + 1)
+FROM pg_db_role_setting s, unnest(s.setconfig) item WHERE s.setdatabase = %s::bigint::oid AND s.setrole = 0
+"""
+_GRANTS = """
+SELECT a.privilege_type, r.rolname, a.is_grantable
+FROM pg_database d, aclexplode(d.datacl) a LEFT JOIN pg_roles r ON r.oid = a.grantee
+WHERE d.oid = %s::bigint::oid AND a.grantee <> d.datdba AND (a.grantee = 0 OR r.rolname IS NOT NULL)
+"""
 
 
 class RestoreError(HoldfastError):
@@ -35,6 +45,38 @@ class RestoreError(HoldfastError):
 
     code = ErrorCode.RESTORE_FAILED
     permanent = True
+
+
+@contextmanager
+def restore_session(access: Access, database: str, reporter: Reporter, name: str = "") -> Iterator[Connection]:
+    """A session whose errors say that a restore failed. ``name`` is shown in pg_stat_activity, for ``end_named``."""
+    try:
+        with session(access, database, reporter) as connection:
+            if name:
+                connection.execute("SELECT set_config('application_name', %s, false)", [name[:63]])
+            yield connection
+    except SourceError as error:
+        if error.code is ErrorCode.DUMP_FAILED:  # what session_failure says when it knows no better
+            raise RestoreError(error.message, hint=error.hint) from error
+        raise
+
+
+def end_named(connection: Connection, name: str, reporter: Reporter) -> None:
+    """End the sessions of that name and wait until they are gone: what they were doing is then done, or never will be.
+
+    A server goes on with a statement after its client was killed; only now can one look at what it left.
+    """
+
+    def gone() -> bool:
+        row = connection.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE application_name = %s AND pid <> pg_backend_pid() AND usename = current_user",
+            [name[:63]],
+        ).fetchone()
+        return row is not None and row[0] == 0
+
+    if not await_true(gone, reporter, LEAVE_SECONDS):
+        raise RestoreError("A session of the former attempt does not end.", code=ErrorCode.TARGET_BUSY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +158,27 @@ def set_open(connection: Connection, name: str, allowed: bool) -> None:
     """Whether new sessions may begin in it; those that are there stay."""
     word = sql.SQL("true" if allowed else "false")
     connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), word))
+
+
+def inherit_settings(connection: Connection, old: Database, new_name: str) -> None:
+    """Connection limit, settings and grants that belong to the database itself, which no dump holds."""
+    name = sql.Identifier(new_name)
+    with connection.transaction():
+        limit = sql.Literal(old.connection_limit)
+        connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(name, limit))
+        for setting, value in connection.execute(_SETTINGS, [old.oid]).fetchall():
+            # Through a session's value: a list such as search_path cannot be written as one literal.
+            connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
+            statement = sql.SQL("ALTER DATABASE {} SET {} FROM CURRENT")
+            connection.execute(statement.format(name, sql.SQL(".").join(map(sql.Identifier, setting.split(".")))))
+        grants = connection.execute(_GRANTS, [old.oid]).fetchall()
+        if grants:
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
+        for privilege, grantee, grantable in grants:
+            whom = sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")
+            option = sql.SQL("WITH GRANT OPTION" if grantable and grantee else "")
+            statement = sql.SQL("GRANT {} ON DATABASE {} TO {} {}")
+            connection.execute(statement.format(sql.SQL(privilege), name, whom, option))
 
 
 def list_sessions(connection: Connection, oid: int, but: tuple[int, ...] = ()) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from webapp.core.errors import SourceError
 from webapp.core.plans import FilestorePlan
 from webapp.core.status import ErrorCode, FilestoreKind
-from webapp.engine.restore.places import Place, LocalPlace
+from webapp.engine.restore.places import LocalPlace, Place
 from webapp.engine.restore.places_ssh import SshPlace
 
 

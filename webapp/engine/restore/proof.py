@@ -9,9 +9,10 @@ from webapp.core.restore_plans import RestorePlan
 from webapp.core.status import ErrorCode, VerificationLevel
 from webapp.core.text import format_count, format_size
 from webapp.engine.archive.unpack import UnpackSummary
+from webapp.engine.evidence import Evidence, gather_evidence
 from webapp.engine.expectation import expectation_of_manifest
 from webapp.engine.report import Reporter
-from webapp.engine.verify import verify_archive
+from webapp.engine.verify import judge
 
 _SHOWN = 5
 
@@ -21,14 +22,17 @@ def require_verified(plan: RestorePlan, reporter: Reporter, *, threads: int = 2)
 
     Raises ArchiveError with the first check that failed: then nothing was touched. StoreError, TaskStopped.
     """
+    return prove(plan, reporter, threads=threads)[0]
+
+
+def prove(plan: RestorePlan, reporter: Reporter, *, threads: int = 2) -> tuple[VerificationReport, Evidence]:
+    """As ``require_verified``, with what was read."""
     reporter.step("verify", "Verify the archive", plan.manifest.file_name)
-    report = verify_archive(
-        plan.archive_path,
-        expectation_of_manifest(plan.manifest),
-        VerificationLevel.COMPLETE,
-        reporter,
-        threads=threads,
+    expectation = expectation_of_manifest(plan.manifest)
+    evidence = gather_evidence(
+        plan.archive_path, expectation, look_inside=True, from_disk=True, threads=threads, reporter=reporter
     )
+    report = judge(evidence, expectation, VerificationLevel.COMPLETE)
     if not report.passed:
         first = report.failed[0]
         raise ArchiveError(
@@ -37,7 +41,7 @@ def require_verified(plan: RestorePlan, reporter: Reporter, *, threads: int = 2)
             code=first.code or ErrorCode.CORRUPT,
             permanent=True,
         )
-    return report
+    return report, evidence
 
 
 def filestore_check(found: UnpackSummary, manifest: Manifest) -> Check:

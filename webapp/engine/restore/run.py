@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from webapp.core.restore_plans import RestorePlan, RestoreResult
+from webapp.core.status import RestoreTarget
 from webapp.engine.report import Reporter
-
-Journal = Callable[[Mapping[str, Any]], None]
+from webapp.engine.restore import database_target, files, odoo, table
+from webapp.engine.restore.journal import Journal
 
 
 def run(plan: RestorePlan, journal: Journal, reporter: Reporter) -> RestoreResult:
     """Restore, whole or not at all. ``journal`` is given the whole state (replace, do not merge) before every change.
 
-    Raises HoldfastError when the target is as it was before (or could not be put back: then ``settle`` raises too).
+    The archive is verified first. Raises HoldfastError when the target is as it was before; when it could not be put
+    right, ``settle`` raises too, and is to be called again later.
     """
-    raise NotImplementedError
+    if plan.target in (RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE):
+        return database_target.run(plan, journal, reporter)
+    if plan.target is RestoreTarget.ODOO:
+        return odoo.run(plan, journal, reporter)
+    if plan.target is RestoreTarget.TABLE:
+        return table.run(plan, journal, reporter)
+    return files.run(plan, journal, reporter)

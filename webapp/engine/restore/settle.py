@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from webapp.core.restore_plans import RestorePlan, RestoreResult
+from webapp.core.status import RestoreTarget
 from webapp.engine.report import Reporter
+from webapp.engine.restore import database_target, files, odoo, table
+from webapp.engine.restore.trail import Trail
 
 
 def settle(plan: RestorePlan, reporter: Reporter) -> RestoreResult:
@@ -12,4 +15,10 @@ def settle(plan: RestorePlan, reporter: Reporter) -> RestoreResult:
     ``plan`` is the one of the attempt that was killed (same fence and names) with its journal. The outcome is UNTOUCHED,
     CREATED or REPLACED. Raises HoldfastError when the target cannot be reached to look; call it again later.
     """
-    raise NotImplementedError
+    if plan.target in (RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE):
+        return database_target.settle_trail(plan, Trail.from_json(plan.journal), reporter)
+    if plan.target is RestoreTarget.ODOO:
+        return odoo.settle(plan, reporter)
+    if plan.target is RestoreTarget.TABLE:
+        return table.settle(plan, reporter)
+    return files.settle(plan, reporter)
