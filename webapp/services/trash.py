@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from webapp.core.errors import StoreError
 from webapp.core.status import ArchiveState, VerificationStatus
 from webapp.services.archive_use import find_use
 from webapp.services.retention_clock import watch_clock
@@ -125,6 +126,14 @@ def resume_deletions(now: datetime) -> int:
     empty_due(now)
     ids = list(db.session.scalars(sa.select(Archive.id).where(Archive.state == ArchiveState.DELETING).limit(BATCH)))
     release()
-    for archive_id in ids:
+    return sum(_try_to_finish(archive_id, now) for archive_id in ids)
+
+
+def _try_to_finish(archive_id: int, now: datetime) -> bool:
+    try:
         finish_deletion(archive_id, now)
-    return len(ids)
+    except StoreError as error:  # the others shall not wait for one that the disk will not let go
+        logger.warning("restore point %s is not deleted yet: %s", archive_id, error.message)
+        release()
+        return False
+    return True

@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from flask import Flask, current_app
 
 from webapp.core import text
+from webapp.services.retention_pages import draw_plan
 from webapp.web import charts, htmx
 from webapp.web.access import current_settings, request_time, signed_in
 from webapp.web.icons import build_icon
@@ -34,7 +35,7 @@ def register(app: Flask) -> None:
     env.filters.update(
         size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
     )
-    env.filters.update(charts.FILTERS, trigger=trigger)
+    env.filters.update(charts.FILTERS, trigger=trigger, retention_lines=draw_plan)
     env.globals.update(
         icon=build_icon(Path(app.static_folder or "static") / "vendor" / "lucide"),
         poll=poll,

@@ -14,6 +14,17 @@ from webapp.web.zones import zone_names
 
 __all__ = ["read_job", "read_version", "spread_choices", "with_expression", "zone_choices"]
 
+KEEPING_FIELDS = (
+    "retention_mode",
+    "retention_value",
+    "keep_last",
+    "keep_within_days",
+    "keep_hourly",
+    "keep_daily",
+    "keep_weekly",
+    "keep_monthly",
+    "keep_yearly",
+)
 TEXT_FIELDS = [
     "name",
     "database_selection",
@@ -29,8 +40,11 @@ TEXT_FIELDS = [
     "spread_seconds",
     "overlap_policy",
     "missed_policy",
-    "retention_mode",
-    "retention_value",
+    *KEEPING_FIELDS,
+    "retention_confirmed",
+    "drill_policy",
+    "drill_value",
+    "drill_checks",
     "verification_level",
     "time_limit_minutes",
     "retries",

@@ -6,7 +6,7 @@ from flask import Blueprint, request, send_file
 from flask.typing import ResponseReturnValue
 
 from webapp.core.status import ArchiveFormat, Role, VerificationLevel, VerificationStatus
-from webapp.services import archives
+from webapp.services import archives, points_pages, trash
 from webapp.services.archives import ArchiveFilter
 from webapp.web.access import current_actor, permission, request_time
 from webapp.web.htmx import page_or_partial, see_other
@@ -39,16 +39,20 @@ def list_() -> ResponseReturnValue:
     page = page_number()
     wanted = read_filter(page)
     found, total = archives.list_archives(wanted)
+    now = request_time()
     return page_or_partial(
         "archives/list.html",
         "rows",
         archives=found,
+        kept_by=points_pages.find_kept(found, now),
+        lanes=points_pages.list_lanes(wanted, now) if page == 1 else [],
+        trashed=len(trash.list_trash()),
         total=total,
         page=page,
         page_size=PAGE,
         wanted=wanted,
         statuses=list(VerificationStatus),
-        now=request_time(),
+        now=now,
     )
 
 

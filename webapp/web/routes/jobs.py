@@ -13,6 +13,7 @@ from webapp.services import cron_preview, instance_history, instances, jobs
 from webapp.services.drafts import StaleDraft
 from webapp.services.job_preview import preview_job
 from webapp.services.job_rules import JobDraft, draft_of, needs_custom_format, new_draft
+from webapp.services.retention_pages import policy_words
 from webapp.web.access import current_actor, permission, request_time
 from webapp.web.forms import jobs as form
 from webapp.web.forms.draft_state import FormState, overtaken, refused
@@ -55,6 +56,7 @@ def show(job_id: int) -> ResponseReturnValue:
         job=job,
         instance=job.instance,
         preview=preview_job(draft_of(job), job.instance, job, now),
+        kept_words=policy_words(job),
         now=now,
     )
 
