@@ -17,7 +17,19 @@ from typing import Any, cast
 
 from webapp import logs
 from webapp.assembly import bare_app
-from webapp.commands import archives, doctor, instances, jobs, processes, restores, retention, runs, self_backups, users
+from webapp.commands import (
+    archives,
+    doctor,
+    instances,
+    jobs,
+    processes,
+    recover,
+    restores,
+    retention,
+    runs,
+    self_backups,
+    users,
+)
 from webapp.commands.base import Answer, Context, Verb
 from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound
 from webapp.settings import VERSION, Settings, read_settings
@@ -59,7 +71,19 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"holdfast {VERSION}")
     nouns = parser.add_subparsers(dest="noun", required=True, metavar="COMMAND")
-    for module in (processes, users, instances, jobs, runs, archives, restores, retention, self_backups, doctor):
+    for module in (
+        processes,
+        users,
+        instances,
+        jobs,
+        runs,
+        archives,
+        restores,
+        retention,
+        self_backups,
+        recover,
+        doctor,
+    ):
         module.register(nouns)
     return parser
 

@@ -38,7 +38,7 @@ SELF_BACKUPS = "self"
 RESERVED = (QUARANTINE, SELF_BACKUPS)
 SENTINEL_FORMAT = "holdfast-store"
 _MANIFEST_BYTES = 64 * 1024 * 1024
-_INSTANCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
+INSTANCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
 _WORKPLACE = re.compile(r"(\d{1,18})-(\d{1,18})")
 
 
@@ -124,7 +124,7 @@ class Shelf:
 
     def begin(self, plan: BackupPlan) -> Workplace:
         """Make the run's own temporary directory. Raises StoreError when it exists: its fence is not ours then."""
-        if not _INSTANCE.fullmatch(plan.instance_directory) or plan.instance_directory in RESERVED:
+        if not INSTANCE_NAME.fullmatch(plan.instance_directory) or plan.instance_directory in RESERVED:
             raise StoreError(f"{plan.instance_directory!r} cannot be a directory of the store.")
         directory = self._workplace(plan.run_id, plan.fence)
         try:
@@ -191,7 +191,7 @@ class Shelf:
         """Every archive on the shelf, quarantined ones last; order by instance and name."""
         for quarantined, base in ((False, ""), (True, QUARANTINE)):
             for instance in self._names(base):
-                if not _INSTANCE.fullmatch(instance) or (not base and instance in RESERVED):
+                if not INSTANCE_NAME.fullmatch(instance) or (not base and instance in RESERVED):
                     continue
                 folder = f"{base}/{instance}" if base else instance
                 for name in self._names(folder):
@@ -203,7 +203,7 @@ class Shelf:
         """Every archive directory's relative path and what its name says; no side-car is read, so this is cheap."""
         for base in ("", QUARANTINE):
             for instance in self._names(base):
-                if not _INSTANCE.fullmatch(instance) or (not base and instance in RESERVED):
+                if not INSTANCE_NAME.fullmatch(instance) or (not base and instance in RESERVED):
                     continue
                 folder = f"{base}/{instance}" if base else instance
                 for name in self._names(folder):
@@ -215,7 +215,7 @@ class Shelf:
         for quarantined, base in ((False, ""), (True, QUARANTINE)):
             for instance in self._names(base):
                 folder = f"{base}/{instance}" if base else instance
-                for name in self._names(folder) if _INSTANCE.fullmatch(instance) else ():
+                for name in self._names(folder) if INSTANCE_NAME.fullmatch(instance) else ():
                     parsed = parse_archive_directory_name(name)
                     if parsed is not None and (parsed.run_id, parsed.fence) == (run_id, fence):
                         return self._placed(f"{folder}/{name}", name, quarantined)
