@@ -30,6 +30,9 @@ bench: $(READY_DEV) ## Measure backups side by side; BENCH_DB_MB and BENCH_FILES
 bench-load: $(READY_DEV) ## 500 jobs due in the same minute
 	$(BIN)/python -m bench.load
 
+bench-drill: $(READY_DEV) ## A restore drill beside psql and pg_restore; BENCH_DB_MB, BENCH_FILES_MB, BENCH_ROUNDS
+	$(BIN)/python -m bench.drill
+
 proof-crash: $(READY_DEV) ## Kill the worker at every system call of a run's commit path, and at random
 	$(BIN)/python -m tests.proof.crash
 
@@ -60,4 +63,4 @@ $(READY_DEV): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(READY)
 
-.PHONY: help run test quick lint bench bench-load proof-crash screenshots lock vendor clean
+.PHONY: help run test quick lint bench bench-load bench-drill proof-crash screenshots lock vendor clean

@@ -198,6 +198,7 @@ class DrillPlan:
         questions: The job's own questions.
         boot_command: Starts a real Odoo against the restored database and exits with 0; empty: not tried.
         taken_at: When the archive was taken (ISO 8601).
+        reserve_bytes: Free space that must remain on the directory's disk; below it the drill is given up.
     """
 
     task_id: int
@@ -210,6 +211,7 @@ class DrillPlan:
     questions: tuple[OwnQuestion, ...] = ()
     boot_command: tuple[str, ...] = ()
     jobs: int = 2
+    reserve_bytes: int = 512 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)

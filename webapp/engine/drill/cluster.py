@@ -145,22 +145,35 @@ def open_cluster(
         yield cluster
 
 
+@contextmanager
+def scratch_cage(server: ServerPrograms, directory: str, name: str) -> Iterator[Cage]:
+    """A cage without a cluster, for a program that reads what is not to be trusted."""
+    with _place(directory, name) as home:
+        yield make_cage(home, server.root, server.program("postgres"))
+
+
 def new_name(task_id: int, fence: int) -> str:
     """A name that no other cluster has."""
     return f"drill-{task_id}-{fence}-{secrets.token_hex(4)}"
 
 
-@contextmanager
-def _place(directory: str, name: str) -> Iterator[str]:
-    """A directory that is ours while its lock is held; the lock goes with our process."""
+def room_in(directory: str) -> int:
+    """Free bytes where clusters are made; the directory is made when it is not there. Raises HoldfastError."""
     try:
         Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
-        home = str(Path(directory).resolve() / name)
-        os.mkdir(home, 0o700)
+        return shutil.disk_usage(directory).free
     except OSError as error:
         raise _impossible(
             f"The drill's directory {directory} cannot be used: {error.strerror}.", "Set HOLDFAST_DRILL_DIR."
         ) from error
+
+
+@contextmanager
+def _place(directory: str, name: str) -> Iterator[str]:
+    """A directory that is ours while its lock is held; the lock goes with our process."""
+    room_in(directory)
+    home = str(Path(directory).resolve() / name)
+    os.mkdir(home, 0o700)
     lock = os.open(f"{home}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

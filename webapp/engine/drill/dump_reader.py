@@ -28,6 +28,7 @@ _BLANK = re.compile(rb"\s+")
 _ESCAPE_PREFIX = re.compile(rb"(?:^|[^A-Za-z0-9_$\x80-\xff])[eE]\Z")
 _IN_BLOCK = re.compile(rb"/\*|\*/")
 _META = re.compile(rb"\\(?:un)?restrict [A-Za-z0-9]+\s*\Z")
+_VERSION = re.compile(rb"-- Dumped (?:from database|by pg_dump) version (\d{1,3})\b")
 # Statements that may hold others: SQL functions written as BEGIN ATOMIC … END, rules with several commands.
 _HOLDS_OTHERS = re.compile(rb"CREATE\s+(?:OR\s+REPLACE\s+)?(?:FUNCTION|PROCEDURE|RULE)\b", re.IGNORECASE)
 _NESTING = re.compile(
@@ -56,7 +57,10 @@ class CopyBlock:
 
 @dataclass(slots=True)
 class DumpReader:
-    """Iterate over it once. ``table_rows``, ``table_bytes``, ``statements`` and ``complete`` are right at the end."""
+    """Iterate over it once. ``table_rows``, ``table_bytes``, ``statements`` and ``complete`` are right at the end.
+
+    ``majors`` are the versions that its head names: of the server it was taken from and of pg_dump.
+    """
 
     chunks: Iterator[bytes]
     table_rows: dict[str, int] = field(default_factory=dict)
@@ -64,6 +68,7 @@ class DumpReader:
     statements: int = 0
     size: int = 0
     complete: bool = False
+    majors: list[int] = field(default_factory=list)
     _buffer: bytes = b""
     _at: int = 0
     _escaped_strings: bool = False
@@ -150,6 +155,8 @@ class DumpReader:
         line = line.rstrip()
         if line == TRAILER:
             self.complete = True
+        elif found := _VERSION.match(line):
+            self.majors.append(int(found[1]))
         elif line.startswith(b"\\") and not _META.match(line):
             shown = strip_controls(line[:60].decode("utf-8", "replace"))
             raise _hostile(f"The dump holds a command to psql, {shown!r}, which pg_dump never writes.")

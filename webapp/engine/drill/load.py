@@ -1,0 +1,334 @@
+"""The strict load: every statement of a dump, as a role that may nothing, its heavy parts in several sessions at once.
+
+What comes before the data runs in order. Rows are dealt to the sessions as they come, those of one table to all of them.
+Then indexes and keys are made in parallel, then foreign keys: added without a look at the rows, which a dump's own statement
+takes alone and with a lock on both tables, and validated afterwards, in parallel. In the end the catalogue says the same.
+A statement of unknown shape waits for all before it, and all after it wait for it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
+
+import psycopg
+from psycopg import sql
+
+from webapp.core.errors import ArchiveError, HoldfastError
+from webapp.core.status import ErrorCode
+from webapp.core.text import strip_controls
+from webapp.engine.drill.cluster import ADMIN, LOADER, Cluster, Connection
+from webapp.engine.drill.crew import RowLoader, Work, WorkFailed, run_works
+from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
+from webapp.engine.drill.statements import Shape, Understood, partitioned_table, plain_name, understand
+from webapp.engine.report import Reporter
+
+BATCH_STATEMENTS = 50
+BATCH_BYTES = 256 * 1024
+MOST_GATHERED = 200_000
+# https://www.postgresql.org/docs/current/errcodes-appendix.html: no room, shut down, system error, connection lost.
+_NOT_THE_DUMPS_FAULT = ("53", "57P", "58", "08")
+_MISSING_HERE = ("collation", "encoding", "extension", "access method")
+_HEAD_SHAPES = (Shape.SETTING, Shape.SCHEMA, Shape.EXTENSION, Shape.EXTENSION_COMMENT, Shape.COMMENT, Shape.RIGHTS)
+# What a newer pg_restore or pg_dump writes at the top, and since when servers know it.
+_SINCE = {b"SET transaction_timeout = 0": 17}
+_PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.FOREIGN_KEY, Shape.COMMENT)
+
+
+@dataclass(slots=True)
+class DumpHead:
+    """What a dump says before its first table: which server and which extensions it needs."""
+
+    items: Iterator[bytes | CopyBlock]
+    extensions: dict[str, str] = field(default_factory=dict)
+    encoding: str = "UTF8"
+
+
+def read_head(reader: DumpReader) -> DumpHead:
+    """Read up to the first statement that makes something; ``items`` still gives everything."""
+    rest = iter(reader)
+    taken: list[bytes | CopyBlock] = []
+    head = DumpHead(iter(()))
+    for item in rest:
+        taken.append(item)
+        found = understand(item) if isinstance(item, bytes) else None
+        if found is None or found.shape not in _HEAD_SHAPES or len(taken) > MOST_GATHERED:
+            break
+        if found.shape is Shape.EXTENSION:
+            head.extensions[plain_name(found.name)] = plain_name(found.other) or "public"
+        elif found.text.startswith(b"SET client_encoding = '"):
+            head.encoding = found.text.split(b"'")[1].decode("ascii", "replace")
+    head.items = chain(taken, rest)
+    return head
+
+
+@dataclass(slots=True)
+class LoadReport:
+    """What was done.
+
+    Attributes:
+        rows: Rows that the server says it took, per table.
+        left_out: Statements about owners and rights, which a scratch database has none of.
+        unproven: Kinds of statements that only a superuser may run, and which were therefore not tried.
+    """
+
+    rows: dict[str, int] = field(default_factory=dict)
+    statements: int = 0
+    left_out: int = 0
+    unproven: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def make_extensions(cluster: Cluster, head: DumpHead) -> frozenset[str]:
+    """Make the extensions that the loader may not, before anything of the dump is in the database. Their names."""
+    wanted = {name: schema for name, schema in head.extensions.items() if name not in cluster.server.trusted}
+    with cluster.connect(ADMIN) as session:
+        for name, schema in wanted.items():
+            if schema not in ("public", "pg_catalog"):
+                text = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")
+                session.execute(text.format(sql.Identifier(schema), sql.Identifier(LOADER)))
+            text = sql.SQL("CREATE EXTENSION {} WITH SCHEMA {} CASCADE")
+            session.execute(text.format(sql.Identifier(name), sql.Identifier(schema)))
+    return frozenset(wanted)
+
+
+class Loader:
+    """Loads one dump into one cluster. A context manager: its sessions are closed at the end."""
+
+    def __init__(self, cluster: Cluster, head: DumpHead, reader: DumpReader, *, jobs: int, reporter: Reporter) -> None:
+        self.report = LoadReport()
+        self._cluster = cluster
+        self._head = head
+        self._reader = reader
+        self._jobs = jobs
+        self._reporter = reporter
+        self._stack = ExitStack()
+        self._made_before: frozenset[str] = frozenset()
+        self._settings: list[bytes] = []
+        self._batch: list[bytes] = []
+        self._batch_bytes = 0
+        self._partitioned: set[str] = set()
+        self._sessions: list[Connection] = []
+        self._rows: list[RowLoader] = []
+        self._indexes: list[Work] = []
+        self._foreign_keys: list[Understood] = []
+        self._comments: list[bytes] = []
+        self._began = time.monotonic()
+
+    def load(self) -> LoadReport:
+        """Everything. Raises ArchiveError when the dump does not load, HoldfastError(drill_impossible), TaskStopped."""
+        try:
+            with self._stack:
+                self._made_before = make_extensions(self._cluster, self._head)
+                self._main = self._connected()
+                self._reporter.step("load", "Load")
+                for item in self._head.items:
+                    if isinstance(item, CopyBlock):
+                        self._deal(item)
+                    else:
+                        self._take(understand(item))
+                self._settle()
+                self._flush()
+                self._run_batch(self._comments)
+        except WorkFailed as failed:
+            raise self._judged(failed.error, failed.statement) from failed.error
+        except psycopg.Error as error:
+            raise self._judged(error, b"") from error
+        self.report.statements = self._reader.statements
+        return self.report
+
+    # In order
+
+    def _take(self, found: Understood) -> None:
+        self._reporter.check()
+        if found.shape in (Shape.RIGHTS, Shape.FOR_SUPERUSERS, Shape.EXTENSION_COMMENT, Shape.SCHEMA):
+            if self._is_left_out(found):
+                return
+        elif found.shape is Shape.SEQUENCE:
+            self._add(found.text)  # touches no row, so it need not wait for any
+            return
+        elif found.shape in _PARALLEL_SHAPES and self._sessions and not self._is_alone(found):
+            self._gather(found)
+            return
+        if self._busy:
+            self._settle()
+        if found.shape is Shape.SETTING:
+            self._set(found.text)
+            return
+        if name := partitioned_table(found.text):
+            self._partitioned.add(name)
+        self._add(found.text)
+
+    def _is_alone(self, found: Understood) -> bool:
+        """Before version 18 the foreign key of a partitioned table cannot be validated apart."""
+        return found.shape is Shape.FOREIGN_KEY and found.table in self._partitioned
+
+    def _is_left_out(self, found: Understood) -> bool:
+        name = plain_name(found.name)
+        if found.shape is Shape.EXTENSION_COMMENT:
+            return name in self._made_before
+        if found.shape is Shape.SCHEMA:
+            return name in {self._head.extensions[one] for one in self._made_before} - {"public", "pg_catalog"}
+        self.report.left_out += 1
+        if found.shape is Shape.FOR_SUPERUSERS:
+            self.report.unproven.append(strip_controls(found.text[:60].decode("utf-8", "replace")))
+        return True
+
+    def _set(self, text: bytes) -> None:
+        if self._cluster.server.major < _SINCE.get(text, 0):
+            return
+        self._flush()
+        self._settings.append(text)
+        for session in (self._main, *self._sessions):
+            self._execute(session, text)
+
+    def _add(self, text: bytes) -> None:
+        self._batch.append(text)
+        self._batch_bytes += len(text)
+        if len(self._batch) >= BATCH_STATEMENTS or self._batch_bytes >= BATCH_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        batch, self._batch, self._batch_bytes = self._batch, [], 0
+        self._run_batch(batch)
+
+    def _run_batch(self, batch: Sequence[bytes]) -> None:
+        """Many statements in one message are one transaction; when it fails, one by one tells which it was."""
+        for start in range(0, len(batch), BATCH_STATEMENTS):
+            some = batch[start : start + BATCH_STATEMENTS]
+            try:
+                self._main.execute(b"\n;\n".join(some))
+            except psycopg.Error:
+                self._reporter.check()
+                for text in some:
+                    self._execute(self._main, text)
+
+    @staticmethod
+    def _execute(session: Connection, text: bytes) -> None:
+        try:
+            session.execute(text)
+        except psycopg.Error as error:
+            raise WorkFailed(text, error) from error
+
+    # In parallel
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._rows or self._indexes or self._foreign_keys)
+
+    def _connected(self) -> Connection:
+        session = self._stack.enter_context(self._cluster.connect())
+        for text in self._settings:
+            self._execute(session, text)
+        return session
+
+    def _deal(self, block: CopyBlock) -> None:
+        """Rows go to whichever session has the least to do; a row that is cut goes on in the same one."""
+        if self._indexes or self._foreign_keys:
+            self._settle()
+        if self._main.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            raise ArchiveError("The dump holds data inside a transaction, which pg_dump never writes.")
+        self._flush()
+        if not self._sessions:
+            self._note_time("tables")
+            self._sessions = [self._connected() for _ in range(self._jobs)]
+            self._stack.callback(self._abandon_rows)
+        if not self._rows:
+            self._rows = [RowLoader(session) for session in self._sessions]
+        holder: RowLoader | None = None
+        empty = True
+        for piece in block.rows:
+            self._reporter.check()
+            empty = False
+            loader = holder or min(self._rows, key=lambda one: one.waiting_bytes)
+            loader.put(block, piece.data)
+            holder = None if piece.ends_row else loader
+        if empty:
+            self._rows[0].put(block, b"")
+
+    def _gather(self, found: Understood) -> None:
+        if found.shape is Shape.COMMENT:
+            self._comments.append(found.text)
+            return
+        if found.shape is Shape.FOREIGN_KEY:
+            self._foreign_keys.append(found)
+            return
+        if self._foreign_keys or len(self._indexes) >= MOST_GATHERED:
+            self._settle()
+        weight = self._reader.table_bytes.get(found.table, 0)
+        self._indexes.append(Work(found.text, found.table, found.shape is not Shape.INDEX, weight))
+
+    def _settle(self) -> None:
+        """Finish everything that was dealt."""
+        self._finish_rows()
+        self._flush()
+        works, self._indexes = self._indexes, []
+        if works:
+            self._reporter.step("indexes", "Indexes", f"{len(works)}")
+            run_works(self._sessions, works, self._reporter.check)
+            self._note_time("indexes")
+        keys, self._foreign_keys = self._foreign_keys, []
+        if keys:
+            self._reporter.step("foreign_keys", "Foreign keys", f"{len(keys)}")
+            self._run_batch([found.text + b" NOT VALID" for found in keys])
+            run_works(self._sessions, self._validations(keys), self._reporter.check)
+            self._note_time("foreign_keys")
+
+    def _abandon_rows(self) -> None:
+        for loader in self._rows:
+            loader.abandon()
+
+    def _finish_rows(self) -> None:
+        loaders, self._rows = self._rows, []
+        for loader in loaders:
+            loader.finish()
+            for table, count in loader.rows.items():
+                self.report.rows[table] = self.report.rows.get(table, 0) + count
+        if loaders:
+            self._note_time("rows")
+
+    def _validations(self, keys: Iterable[Understood]) -> list[Work]:
+        texts: dict[str, list[bytes]] = {}
+        for found in keys:
+            texts.setdefault(found.table, []).append(found.name)
+        heads = {found.table: found.text.split(b"ADD CONSTRAINT ", 1)[0].rstrip() for found in keys}
+        return [
+            Work(
+                heads[table] + b" " + b", ".join(b"VALIDATE CONSTRAINT " + name for name in names),
+                table,
+                exclusive=True,
+                weight=self._reader.table_bytes.get(table, 0) * len(names),
+            )
+            for table, names in texts.items()
+        ]
+
+    def _note_time(self, phase: str) -> None:
+        now = time.monotonic()
+        self.report.seconds[phase] = round(self.report.seconds.get(phase, 0.0) + now - self._began, 2)
+        self._began = now
+
+    def _judged(self, error: psycopg.Error, statement: bytes) -> HoldfastError:
+        """Whether the dump is to blame, or this machine, or that we may not."""
+        self._reporter.check()
+        state = error.sqlstate or ""
+        if not state or state.startswith(_NOT_THE_DUMPS_FAULT):
+            return self._cluster.failure(error)
+        said = strip_controls(error.diag.message_primary or str(error), 300)
+        shown = strip_controls(" ".join(statement[:160].decode("utf-8", "replace").split()))
+        if state == "42501":
+            return _impossible(f"The dump wants what only a superuser may do: {shown}: {said}.")
+        if state in ("42704", "0A000") and any(word in said for word in _MISSING_HERE):
+            return _impossible(f"This machine's PostgreSQL lacks what the dump needs: {said}.")
+        return ArchiveError(
+            f"PostgreSQL refused a statement of the dump: {said} ({state}). It begins: {shown}",
+            code=ErrorCode.RESTORE_FAILED,
+            permanent=True,
+        )
+
+
+def _impossible(message: str) -> HoldfastError:
+    hint = "A drill works without a superuser's rights. Restore this archive by hand to a test server instead."
+    return HoldfastError(message, hint=hint, code=ErrorCode.DRILL_IMPOSSIBLE, permanent=True)
