@@ -21,6 +21,7 @@ from typing import Any
 
 from flask import Flask
 
+from tests.browser.seed_restores import add_restores
 from tests.support.app import ALICE, let_in_the_cast
 from tests.support.factories import make_archive, make_run
 from tests.support.postgres import PASSWORD, SUPERUSER
@@ -154,6 +155,7 @@ def fill(app: Flask, port: int, filestore: Path, *, now: datetime) -> None:
         instances = {past.name: add_instance(past, now) for past in pasts}
         with writing():
             add_history(pasts, now)
+        add_restores(instances["acme-prod"], now)
         pause_instance(instances["stark-archive"], reason="moved to a new host", until=None, actor=ALICE, now=now)
         until = now + timedelta(days=1)
         mute_instance(instances["hooli-warehouse"], reason="line is down", until=until, actor=ALICE, now=now)

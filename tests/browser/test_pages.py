@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 from collections.abc import Callable
 from typing import Any
@@ -57,6 +59,23 @@ PAGES = {
     "task": "{test}",
     "restore-points": "/restore-points",
     "restore-points-deleted": "/restore-points?gone=1",
+    "restore": "/restore/new",
+    "restore-source": "/restore/new?source=1",
+    "restore-target": "/restore/new?source=1&step=target",
+    "restore-target-replace": "/restore/new?source=1&step=target&target=replace",
+    "restore-target-table": "/restore/new?source=1&step=target&target=table",
+    "restore-options": "/restore/new?source=1&step=options&target=new_database&instance_id=1&database=acme_training",
+    "restore-check": "{check}",
+    "restore-check-failed": "{check_failed}",
+    "restore-confirm": "{check}/replace",
+    "restore-done": "{restore}",
+    "restore-failed": "{restore_failed}",
+    "drill": "{drill}",
+    "drill-failed": "{drill_failed}",
+    "kept": "/kept-databases",
+    "kept-remove": "/kept-databases/1/remove",
+    "upload": "/restore-points/upload",
+    "uploaded": "{uploaded}",
     "audit": "/audit?check=1",
     "users": "/users",
     "user-new": "/users/new",
@@ -69,7 +88,10 @@ PAGES = {
     "welcome": "/welcome",
     "reauthenticate": "/reauthenticate",
 }
-SHOWN = ("overview", "instance", "job-edit", "run")
+SHOWN = (
+    *("overview", "instance", "job-edit", "run", "restore-source", "restore-target", "restore-options", "restore-check"),
+    *("restore-confirm", "restore-done", "drill"),
+)
 
 Visit = Callable[..., None]
 
@@ -122,7 +144,18 @@ def places(browser: Any, holdfast: Holdfast, alice_state: Any) -> dict[str, str]
         answer = context.request.get(f"/api/v1/admin/background-tasks?task_type={kind}&status={status}&limit=1").json()
         return int((answer["tasks"] if isinstance(answer, dict) else answer)[0]["id"])
 
+    checks = context.request.get("/api/v1/admin/background-tasks?task_type=restore_check&limit=9").json()
+    checks = checks["tasks"] if isinstance(checks, dict) else checks
+    archives = csv.DictReader(io.StringIO(context.request.get("/restore-points.csv").text()))
+    uploaded = next(row["restore_point"] for row in archives if row["instance"] == "Uploads")
     found = {
+        "uploaded": f"/restore-points/{uploaded}",
+        "check": f"/restore/checks/{checks[0]['id']}",
+        "check_failed": f"/restore/checks/{checks[1]['id']}",
+        "restore": f"/restores/{newest('restore', 'completed')}",
+        "restore_failed": f"/restores/{newest('restore', 'failed')}",
+        "drill": f"/drills/{newest('drill', 'completed')}",
+        "drill_failed": f"/drills/{newest('drill', 'failed')}",
         "failed": f"/runs/{newest('backup', 'failed')}",
         "warnings": f"/runs/{newest('backup', 'completed_with_warnings')}",
         "test": f"/tasks/{newest('connection_test', 'completed')}",
