@@ -26,9 +26,7 @@ from webapp.engine.restore.run import run
 
 
 @pytest.fixture(scope="module")
-def archive(
-    postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Shelved:
+def archive(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
     """A zip of ``prod``."""
     return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
 
@@ -137,9 +135,7 @@ def test_another_database_of_the_same_name_is_not_replaced(
     second_server.drop_database("live2")
 
 
-def test_the_owner_asked_for_owns_everything(
-    second_server: PostgresServer, archive: Shelved, tmp_path: Path
-) -> None:
+def test_the_owner_asked_for_owns_everything(second_server: PostgresServer, archive: Shelved, tmp_path: Path) -> None:
     second_server.execute("CREATE ROLE odoo_owner LOGIN")
     plan = new_plan(archive, second_server.plan(tmp_path), "owned", owner="odoo_owner")
 
@@ -167,7 +163,3 @@ def test_a_plain_role_that_may_create_databases_is_enough(
     assert second_server.rows("SELECT count(*) FROM res_partner WHERE name = 'new'", "mine") == [(0,)]
     second_server.drop_database("mine")
     second_server.drop_database("mine__before")
-
-
-
-

@@ -17,9 +17,7 @@ from webapp.engine.restore.sql_filter import DumpFilter
 
 DUMP_NAME = "dump.sql"
 _HEAD_BYTES = 64 * 1024 * 1024
-_EXTENSION = re.compile(
-    rb'CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?("(?:[^"]|"")*"|[^\s;]+)', re.IGNORECASE
-)
+_EXTENSION = re.compile(rb'CREATE\s+EXTENSION\s+(?:IF\s+NOT\s+EXISTS\s+)?("(?:[^"]|"")*"|[^\s;]+)', re.IGNORECASE)
 _ENCODING = re.compile(rb"SET\s+client_encoding\s*(?:=|TO)\s*'([^']*)'", re.IGNORECASE)
 # pg_dump writes schemas and extensions before these.
 _AFTER_THE_HEAD = re.compile(rb"CREATE\s+(?:UNLOGGED\s+|FOREIGN\s+)?(TABLE|VIEW|SEQUENCE|TYPE|INDEX)\b", re.IGNORECASE)

@@ -26,11 +26,10 @@ from webapp.engine.restore.trail import Trail
 def end(plan: RestorePlan, trail: Trail, control: Connection, session_name: str, reporter: Reporter) -> RestoreResult:
     """Finish what was past its point of no return, undo all else, and say which. May be repeated."""
     end_named(control, session_name, reporter)
-    if trail.new_oid is not None:
-        new = find_by_oid(control, trail.new_oid)
-    else:  # Killed before the oid was written down: the name carries task and fence, so it is ours.
-        new = find_database(control, plan.temporary_name)
-    if new is not None and new.name == plan.database and trail.new_oid is not None:
+    # Killed before the oid was written down: the name carries task and fence, so it is ours.
+    by_name = trail.new_oid is None
+    new = find_database(control, plan.temporary_name) if by_name else find_by_oid(control, trail.new_oid or 0)
+    if new is not None and new.name == plan.database and not by_name:
         return _finish(plan, trail, control, reporter)
     if new is not None and new.name != plan.temporary_name:
         raise changed(f"The restored database was renamed to {new.name!r} by somebody else.")
@@ -79,8 +78,7 @@ def _undo(plan: RestorePlan, trail: Trail, control: Connection, new: Database | 
     if not trail.temporary_path:
         return
     place = place_of(plan.server.filestore)
-    replacing = plan.target is RestoreTarget.REPLACE
-    if not replacing and trail.new_inode is not None:
-        if place.inode(trail.final_path, reporter) == trail.new_inode:
-            place.remove(trail.final_path, reporter)
+    may_have_moved = plan.target is not RestoreTarget.REPLACE and trail.new_inode is not None
+    if may_have_moved and place.inode(trail.final_path, reporter) == trail.new_inode:
+        place.remove(trail.final_path, reporter)
     place.remove(trail.temporary_path, reporter)

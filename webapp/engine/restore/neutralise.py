@@ -5,6 +5,7 @@ here every version is treated), in one transaction that commits only when every 
 there belongs to a module that is not installed; a table that is there with other columns than known is a reason to stop.
 """
 
+# ruff: noqa: S608 - every part of these statements stands in this file.
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -182,7 +183,9 @@ def neutralise(connection: Connection) -> list[Check]:
     detail = f"{'; '.join(changed) or 'Nothing had to be changed'}. Every post-condition holds."
     checks = [Check("neutralised", "Copy neutralised", CheckState.PASSED, detail, f"{len(changed)} kinds")]
     if not banners:
-        checks.append(Check("banner", "Banner shown", CheckState.SKIPPED, "This Odoo has no view for it (16.0 and later do)."))
+        checks.append(
+            Check("banner", "Banner shown", CheckState.SKIPPED, "This Odoo has no view for it (16.0 and later do).")
+        )
     return checks
 
 

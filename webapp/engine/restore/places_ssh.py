@@ -59,7 +59,9 @@ sync
 _DIGESTS = 'cd -- "$1" && find . -type f -exec sha1sum -- {} +'
 _NEAREST = 'p=$1; while [ "$p" != / ] && [ ! -e "$p" ]; do p=$(dirname -- "$p"); done; '
 _FREE = _NEAREST + 'LC_ALL=C df -Pk -- "$p"'
-_WRITABLE = _NEAREST + '[ -d "$p" ] || { echo "$p is not a directory"; exit 0; }; [ -w "$p" ] || echo "$p is not writable"'
+_WRITABLE = (
+    _NEAREST + '[ -d "$p" ] || { echo "$p is not a directory"; exit 0; }; [ -w "$p" ] || echo "$p is not writable"'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +133,7 @@ class SshPlace:
         return self._ask(_WRITABLE, [path], reporter).strip()
 
     def _ask(self, script: str, words: Sequence[str], reporter: Reporter, seconds: float = 60.0) -> str:
-        finished = run_remote(
-            self.ssh, ["sh", "-c", script, "sh", *words], reporter=reporter, timeout_seconds=seconds
-        )
+        finished = run_remote(self.ssh, ["sh", "-c", script, "sh", *words], reporter=reporter, timeout_seconds=seconds)
         if finished.returncode == _IN_THE_WAY:
             raise in_the_way(words[0])
         if finished.returncode != 0:

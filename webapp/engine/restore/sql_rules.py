@@ -14,7 +14,9 @@ from webapp.engine.restore.sql_filter import refused
 # https://www.postgresql.org/docs/current/multibyte.html, «Server? No»; pg_dump writes a database's own, never these.
 _CLIENT_ONLY = ("BIG5", "GB18030", "GBK", "JOHAB", "SJIS", "SHIFT_JIS_2004", "UHC")
 _IDENTIFIER = rb'(?:"(?:[^"]|"")*"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
-_SET = re.compile(rb"SET\s+(?:SESSION\s+|LOCAL\s+)?(?P<name>[A-Za-z_][\w.]*)\s*(?:=|\s[Tt][Oo]\s)\s*(?P<value>.*)", re.I | re.S)
+_SET = re.compile(
+    rb"SET\s+(?:SESSION\s+|LOCAL\s+)?(?P<name>[A-Za-z_][\w.]*)\s*(?:=|\s[Tt][Oo]\s)\s*(?P<value>.*)", re.I | re.S
+)
 _CONFIG = re.compile(rb"SELECT\s+(?:pg_catalog\.)?set_config\s*\(\s*'(?P<name>[^']*)'\s*,\s*'(?P<value>[^']*)'", re.I)
 _OWNER = re.compile(rb"\bOWNER\s+TO\s+" + _IDENTIFIER + rb"\s*\Z", re.I)
 _GRANTEES = re.compile(
