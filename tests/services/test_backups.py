@@ -16,6 +16,7 @@ from tests.support.app import ALICE
 from tests.support.factories import make_instance, make_job, make_run
 from tests.support.odoo_like import Database, OdooLike
 from tests.support.odoo_zip import attachments, dump_sql, odoo_zip
+from webapp.core.errors import ArchiveError
 from webapp.core.plans import Secret
 from webapp.core.status import (
     ArchiveState,
@@ -261,6 +262,20 @@ def test_an_archive_that_lost_its_manifest_no_longer_counts(place: Place) -> Non
 
     assert all_archives()[0].verification_status is VerificationStatus.FAILED
     assert "missing or damaged" in all_archives()[0].report[0]["detail"]
+
+
+def test_a_manifest_that_was_changed_is_not_believed_even_where_nothing_checks_it(place: Place) -> None:
+    place.back_up()
+    archive = all_archives()[0]
+    side_car = Path(the_shelf().resolve(archive.relative_path)).with_name("manifest.json")
+    side_car.write_bytes(side_car.read_bytes().replace(b'"Nightly"', b'"Weekly!"'))
+    task = archives.request_verification(archive.id, level=VerificationLevel.INTACT, actor=ALICE, now=clock())
+
+    archives.execute_verification(task.id, clock=clock)
+
+    assert all_archives()[0].verification_status is VerificationStatus.FAILED
+    with pytest.raises(ArchiveError, match="not as it was written"):
+        read_manifest(all_archives()[0])
 
 
 def test_a_run_told_to_stop_after_its_archive_was_placed_leaves_nothing(place: Place) -> None:

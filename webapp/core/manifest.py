@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -62,6 +64,15 @@ class Manifest:
         data["content"] = self.content.value
         data["archive_format"] = self.archive_format.value
         return data
+
+    def as_bytes(self) -> bytes:
+        """The side-car as it is written."""
+        return json.dumps(self.as_json(), indent=1, ensure_ascii=False).encode("utf-8", "replace")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of ``as_bytes``, for whoever keeps it apart from the side-car and can tell whether that was changed."""
+        return hashlib.sha256(self.as_bytes()).hexdigest()
 
     @property
     def row_total(self) -> int | None:

@@ -139,6 +139,7 @@ class BackupResult:
         manifest: The side-car manifest as written (see docs/archive-format.md).
         report: The verification, None when level is none.
         quarantined: True when it failed verification and was put apart.
+        manifest_sha256: Digest of the side-car's file, to be kept apart from it.
     """
 
     relative_path: str
@@ -148,3 +149,4 @@ class BackupResult:
     report: VerificationReport | None
     quarantined: bool
     facts: SourceFacts
+    manifest_sha256: str = ""

@@ -124,6 +124,7 @@ def _store(plan: BackupPlan, finished: _Finished, reporter: Reporter) -> BackupR
         report=finished.report,
         quarantined=quarantined,
         facts=written.facts,
+        manifest_sha256=manifest.digest,
     )
 
 

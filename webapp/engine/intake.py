@@ -255,6 +255,7 @@ def _place(shelf: Shelf, workplace: Workplace, intake: _Intake, reporter: Report
         report=intake.report,
         quarantined=quarantined,
         facts=_facts(intake),
+        manifest_sha256=manifest.digest,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from webapp.core.manifest import Manifest
 from webapp.core.naming import parse_archive_directory_name
 from webapp.engine.disk import disk_error
-from webapp.engine.shelf import INSTANCE_NAME, QUARANTINE, RESERVED, read_side_car
+from webapp.engine.shelf import INSTANCE_NAME, QUARANTINE, RESERVED, read_side_car_with_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Found:
         directory: Its path below the store, with "/".
         manifest: Its side-car; None exactly when ``problem`` says what is wrong with the archive.
         problem: "" for an archive that can be adopted.
+        manifest_sha256: Of the side-car's file.
         known_kind: Whether the name is one that we give to archives.
     """
 
@@ -32,6 +33,7 @@ class Found:
     manifest: Manifest | None
     problem: str = ""
     known_kind: bool = True
+    manifest_sha256: str = ""
 
     @property
     def relative_path(self) -> str:
@@ -77,7 +79,7 @@ class DirectoryListing:
         if parse_archive_directory_name(name) is None:
             return Found(directory, quarantined, None, "Its name is not one of an archive.", known_kind=False)
         path = os.path.join(self._root, directory)
-        manifest = read_side_car(path)
+        manifest, digest = read_side_car_with_digest(path)
         if manifest is None:
             return Found(directory, quarantined, None, "Its manifest.json is missing or damaged.")
         try:
@@ -87,7 +89,7 @@ class DirectoryListing:
         if size != manifest.size_bytes:
             why = f"{manifest.file_name} has {size} bytes; {manifest.size_bytes} were written."
             return Found(directory, quarantined, None, why)
-        return Found(directory, quarantined, manifest)
+        return Found(directory, quarantined, manifest, manifest_sha256=digest)
 
     def _directories(self, folder: str) -> list[str]:
         try:

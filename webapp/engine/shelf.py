@@ -13,6 +13,7 @@ Everything lies on one file system, so that a rename is the moment an archive co
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -61,6 +62,7 @@ class Placed:
     """An archive that stands on the shelf. ``relative_path`` is the archive file's, below the store, with "/".
 
     ``manifest`` is None when the side-car is missing or unreadable, and then ``relative_path`` is the directory's.
+    ``manifest_sha256`` is the digest of the side-car's file.
     """
 
     relative_path: str
@@ -69,6 +71,7 @@ class Placed:
     quarantined: bool
     manifest: Manifest | None
     size_bytes: int
+    manifest_sha256: str = ""
 
 
 def open_shelf(store_directory: str, *, create: bool = False) -> Shelf:
@@ -147,8 +150,7 @@ class Shelf:
         target = os.path.join(self.root, *parents, directory_name)
         try:
             sync_file(workplace.path(manifest.file_name))
-            text = json.dumps(manifest.as_json(), indent=1, ensure_ascii=False)
-            write_durably(workplace.path(FILE_NAME), text.encode("utf-8", "replace"))
+            write_durably(workplace.path(FILE_NAME), manifest.as_bytes())
             sync_directory(workplace.directory)
             parent = self.root
             for part in parents:
@@ -308,28 +310,38 @@ class Shelf:
         parsed = parse_archive_directory_name(name)
         if parsed is None:
             return None
-        manifest = read_side_car(os.path.join(self.root, relative))
+        manifest, digest = read_side_car_with_digest(os.path.join(self.root, relative))
         size = 0
         if manifest is not None:
             relative = f"{relative}/{manifest.file_name}"
             size = _size(os.path.join(self.root, relative))
-        return Placed(relative, parsed.run_id, parsed.fence, quarantined, manifest, size)
+        return Placed(relative, parsed.run_id, parsed.fence, quarantined, manifest, size, digest)
 
 
-def read_side_car(directory: str) -> Manifest | None:
-    """The manifest in an archive's directory, None when it is missing or not a manifest. Raises StoreError."""
+def read_side_car(directory: str, sha256: str = "") -> Manifest | None:
+    """The manifest in an archive's directory, None when it is missing or not a manifest. Raises StoreError.
+
+    ``sha256``: what its file must be; None for one that was changed since. "" when nobody knows.
+    """
+    manifest, digest = read_side_car_with_digest(directory)
+    return manifest if sha256 in ("", digest) else None
+
+
+def read_side_car_with_digest(directory: str) -> tuple[Manifest | None, str]:
+    """The same, with the SHA-256 of the file; (None, "") when there is no manifest that can be read."""
     try:
         descriptor = os.open(os.path.join(directory, FILE_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
-            data: Any = json.loads(file.read(_MANIFEST_BYTES))
-        return parse_manifest(data)
+            text = file.read(_MANIFEST_BYTES)
+        data: Any = json.loads(text)
+        return parse_manifest(data), hashlib.sha256(text).hexdigest()
     except FileNotFoundError:
-        return None
+        return None, ""
     except (ValueError, RecursionError, ArchiveError):
-        return None
+        return None, ""
     except OSError as error:
         if error.errno == errno.ELOOP:
-            return None
+            return None, ""
         raise disk_error(error, "read an archive's manifest") from error
 
 

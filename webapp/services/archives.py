@@ -54,6 +54,7 @@ def add_archive(session: Session, run: Run, result: BackupResult, *, now: dateti
         relative_path=result.relative_path,
         size_bytes=result.size_bytes,
         sha256=result.sha256,
+        manifest_sha256=result.manifest_sha256,
         taken_at=_taken_at(result.facts.snapshot_at, run.started_at or now, now),
         created_at=now,
         state=ArchiveState.QUARANTINED if result.quarantined else ArchiveState.STORED,
@@ -72,7 +73,9 @@ def add_archive(session: Session, run: Run, result: BackupResult, *, now: dateti
     return archive
 
 
-def adopt_archive(session: Session, run: Run, manifest: Manifest, relative_path: str, *, now: datetime) -> Archive:
+def adopt_archive(
+    session: Session, run: Run, manifest: Manifest, relative_path: str, *, now: datetime, manifest_sha256: str = ""
+) -> Archive:
     """The row of a complete archive found on disk after its worker died between rename and commit."""
     proof = manifest.verification or {}
     checks = tuple(Check.from_json(item) for item in proof.get("checks", ()))
@@ -87,6 +90,7 @@ def adopt_archive(session: Session, run: Run, manifest: Manifest, relative_path:
         relative_path=relative_path,
         size_bytes=manifest.size_bytes,
         sha256=manifest.sha256,
+        manifest_sha256=manifest_sha256,
         taken_at=_taken_at(manifest.snapshot_at, moment_of(manifest.started_at, now), now),
         created_at=now,
         state=ArchiveState.STORED,
@@ -212,8 +216,8 @@ def record_download(archive: Archive, *, actor: Actor, now: datetime) -> str:
 
 
 def find_manifest(archive: Archive) -> Manifest | None:
-    """The side-car manifest, None when it is missing or damaged. Raises NotFound when the archive's file is."""
-    return read_side_car(os.path.dirname(file_path(archive)))
+    """The side-car manifest, None when it is missing, damaged or changed. Raises NotFound when the archive's file is."""
+    return read_side_car(os.path.dirname(file_path(archive)), archive.manifest_sha256)
 
 
 def read_manifest(archive: Archive) -> Manifest:
@@ -221,7 +225,7 @@ def read_manifest(archive: Archive) -> Manifest:
     found = find_manifest(archive)
     if found is None:
         raise ArchiveError(
-            f"The manifest beside restore point {archive.id} is missing or damaged.",
+            f"The manifest beside restore point {archive.id} is missing, damaged or not as it was written.",
             hint="The archive itself may be whole: its digest is on the run's page. Compare it by hand before you trust it.",
         )
     return found
@@ -298,7 +302,7 @@ def _without_manifest() -> Check:
         key="manifest",
         title="Manifest beside the archive",
         state=CheckState.FAILED,
-        detail="It is missing or damaged, so nobody can say what the archive must hold.",
+        detail="It is missing or damaged, or not as it was written, so nobody can say what the archive must hold.",
         hint="Run a new backup. The digest on this archive's run page still tells whether the file is as it was written.",
         code=ErrorCode.CORRUPT,
         level=VerificationLevel.INTACT,

@@ -192,6 +192,7 @@ def _add(session: Session, case: _Case, instance: Instance | None) -> None:
             relative_path=case.found.relative_path,
             size_bytes=manifest.size_bytes,
             sha256=manifest.sha256,
+            manifest_sha256=case.found.manifest_sha256,
             taken_at=case.taken_at,
             created_at=case.now,
             state=ArchiveState.QUARANTINED if case.found.quarantined else ArchiveState.STORED,

@@ -128,7 +128,7 @@ def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[in
     if not take_expired(session, run.id, placed.fence, before=now - GRACE, values=values):
         return []
     session.expire(run)
-    adopt_archive(session, run, manifest, placed.relative_path, now=now)
+    adopt_archive(session, run, manifest, placed.relative_path, now=now, manifest_sha256=placed.manifest_sha256)
     run.size_bytes = manifest.size_bytes
     run.verification_status = VerificationStatus.PASSED if is_proved(manifest) else VerificationStatus.NOT_RUN
     _close_steps(session, run.id, now, StepStatus.COMPLETED)

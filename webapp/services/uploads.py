@@ -103,6 +103,7 @@ def _row(result: BackupResult, manifest: Manifest, now: datetime) -> Archive:
         relative_path=result.relative_path,
         size_bytes=result.size_bytes,
         sha256=result.sha256,
+        manifest_sha256=result.manifest_sha256,
         taken_at=moment_of(manifest.started_at, now),
         created_at=now,
         state=ArchiveState.STORED if passed and not result.quarantined else ArchiveState.QUARANTINED,

@@ -24,10 +24,11 @@ from webapp.store.types import EnumText, UtcDateTime
 class Archive(Model):
     """One archive in the store. A row is never removed: a deleted archive keeps its history and the reason.
 
-    ``relative_path`` is below the archive store; ``report`` is the newest verification (list of checks). The ``drill_…``
-    columns are the newest restore drill's: how long the restore took, and what was asked of it. ``fingerprint`` is what the
-    sentinel compares (core/sentinel.py). A trashed archive keeps its place on the shelf until ``trash_until``; ``trashed_by`` is
-    who put it there, "retention" where no person did (services/trash.py).
+    ``relative_path`` is below the archive store; ``report`` is the newest verification (list of checks).
+    ``manifest_sha256`` is of the side-car's file: one that was changed since is not believed. The ``drill_…`` columns are the
+    newest restore drill's: how long the restore took, and what was asked of it. ``fingerprint`` is what the sentinel compares
+    (core/sentinel.py), read only when asked for. A trashed archive keeps its place on the shelf until ``trash_until``;
+    ``trashed_by`` is who put it there, "retention" where no person did (services/trash.py).
     """
 
     __tablename__ = "archive"
@@ -44,6 +45,7 @@ class Archive(Model):
     relative_path: Mapped[str] = mapped_column(sa.String(512), unique=True)
     size_bytes: Mapped[int] = mapped_column(sa.BigInteger)
     sha256: Mapped[str] = mapped_column(sa.String(64))
+    manifest_sha256: Mapped[str] = mapped_column(sa.String(64), default="")
     taken_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     state: Mapped[ArchiveState] = mapped_column(EnumText(ArchiveState), default=ArchiveState.STORED, index=True)
