@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 from datetime import datetime, timedelta
 
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from webapp.core.errors import HoldfastError
@@ -49,10 +50,7 @@ def count_try(session: Session, username: str, ip: str, *, now: datetime) -> boo
     """
     blocked = False
     for key, free in _keys(username, ip):
-        row = session.get(Throttle, key, with_for_update=True)
-        if row is None:
-            row = Throttle(key=key, failures=0, updated_at=now)
-            session.add(row)
+        row = _row(session, key, now)
         if now - row.updated_at > FORGOTTEN_AFTER:
             row.failures = 0
         row.failures += 1
@@ -64,6 +62,14 @@ def count_try(session: Session, username: str, ip: str, *, now: datetime) -> boo
             )
             blocked = True
     return blocked
+
+
+def _row(session: Session, key: str, now: datetime) -> Throttle:
+    """The key's row, held until the commit. Two first tries at the same moment make one row, not an error."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    first = insert(Throttle).values(key=key, failures=0, updated_at=now)
+    session.execute(first.on_conflict_do_nothing())
+    return session.get_one(Throttle, key, with_for_update=True)
 
 
 def forgive(session: Session, username: str, ip: str) -> None:
