@@ -39,9 +39,7 @@ REPLACE_STEPS = ("create", "load", "files", "bar", "swap", "exchange")
 
 
 @pytest.fixture(scope="module")
-def archive(
-    postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Shelved:
+def archive(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
     """A zip of ``prod``."""
     return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
 
@@ -86,12 +84,13 @@ def live(second_server: PostgresServer, tmp_path: Path) -> Iterator[Live]:
     built = build_odoo_database(second_server, "live", root, rows=10, files=4, seed=11)
     yield Live(second_server, root, hashes(second_server, "live"), files_below(built.filestore))
     for name in databases(second_server):
-        second_server.execute(f"ALTER DATABASE \"{name}\" IS_TEMPLATE false")
+        second_server.execute(f'ALTER DATABASE "{name}" IS_TEMPLATE false')
         second_server.drop_database(name)
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["unwritten", "written"])
-@pytest.mark.parametrize("step", REPLACE_STEPS)
+@pytest.mark.parametrize(
+    ("step", "before"), [*((step, False) for step in REPLACE_STEPS), ("create", True), ("swap", True)]
+)
 def test_a_replacement_struck_at_a_step_is_undone_or_finished(
     live: Live, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved, step: str, before: bool
 ) -> None:
@@ -127,7 +126,7 @@ def test_a_new_database_struck_at_a_step_is_not_there(
     assert not list((tmp_path / "files").glob("*"))
 
 
-@pytest.mark.parametrize("step", REPLACE_STEPS)
+@pytest.mark.parametrize("step", ["load", "swap", "exchange"])
 def test_a_worker_killed_at_a_step_leaves_a_target_that_can_be_settled(
     live: Live, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved, step: str, tmp_path: Path
 ) -> None:
@@ -142,7 +141,7 @@ def test_a_worker_killed_at_a_step_leaves_a_target_that_can_be_settled(
     code = in_child_until_killed(lambda: (run(plan, journal, SilentReporter()), None)[1])
 
     assert code == -signal.SIGKILL
-    left = replace(plan, journal=eval(written.read_text()))  # noqa: S307 - our own words
+    left = replace(plan, journal=eval(written.read_text()))
     settled = settle(left, SilentReporter())
     if settled.outcome is RestoreOutcome.REPLACED:
         assert step == "exchange"

@@ -92,22 +92,25 @@ class DumpFilter:
         match = _TOKEN.search(buffer, self._at)
         if match is None:
             held = 0 if final or buffer[-1:] not in (b"-", b"/") else 1  # Half of the beginning of a comment?
-            stop = max(self._at, len(buffer) - held)
-            self._keep(buffer[self._at : stop])
-            self._at = stop
+            self._pass_by(buffer, max(self._at, len(buffer) - held))
             return False
         if not final and match.end() > len(buffer) - _LOOK_AHEAD and not self._is_settled(match, buffer):
-            self._keep(buffer[self._at : match.start()])
-            self._at = match.start()
+            self._pass_by(buffer, match.start())
             return False
-        if buffer[self._at : match.start()].strip():
-            self._after_escaped = False
-        self._keep(buffer[self._at : match.start()])
+        self._pass_by(buffer, match.start())
         self._at = match.end()
         getattr(self, f"_take_{match.lastgroup}")(match[0], buffer)
         if match.lastgroup not in ("line", "block", "quote"):
             self._after_escaped = False
         return True
+
+    def _pass_by(self, buffer: bytes, stop: int) -> None:
+        """What stands between two tokens: white space, operators, commas."""
+        text = buffer[self._at : stop]
+        if text.strip():
+            self._after_escaped = False
+        self._keep(text)
+        self._at = stop
 
     @staticmethod
     def _is_settled(match: re.Match[bytes], buffer: bytes) -> bool:
