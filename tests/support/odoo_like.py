@@ -18,7 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from tests.support import http_faults, odoo_pages
+from tests.support import http_faults, odoo_pages, odoo_restores
 from tests.support.http_faults import Answer, Sender
 from tests.support.odoo_zip import odoo_zip
 from tests.support.web_server import AnsweringServer, Recorded
@@ -59,6 +59,8 @@ class OdooLike:
         backup: How the body of a good backup is sent; None for the honest way.
         overrides: Path → Sender that answers whatever is asked there.
         backup_error: What Odoo's own dump fails with, or "".
+        restore_fault: One of the faults in ``odoo_restores``, or "".
+        drop_error: What dropping fails with, or "".
     """
 
     version: str = "18.0"
@@ -70,6 +72,8 @@ class OdooLike:
     backup: Sender | None = None
     overrides: dict[str, Sender] = field(default_factory=dict)
     backup_error: str = ""
+    restore_fault: str = ""
+    drop_error: str = ""
     tls: ssl.SSLContext | None = None
     port: int = 0
     requests: list[Recorded] = field(default_factory=list)
@@ -248,21 +252,44 @@ def _honest(odoo: OdooLike) -> Sender:
 
 
 def _restore(odoo: OdooLike, request: Recorded) -> tuple[Answer, Sender]:
+    """As Odoo does: password, then the name (taken, though not whether it is a good one), a database, then the archive."""
+    form = request.form
+    if odoo.restore_fault == odoo_restores.TOO_LARGE:
+        return Answer(413, HTML, b"<h1>413 Request Entity Too Large</h1>"), http_faults.with_length
     if not odoo.admit(request):
         return odoo.failure(request, "restore", "Access Denied", 403)
-    name = request.form.get("name", "")
+    name = form.get("name", "")
     if name in odoo.databases:
         return odoo.failure(request, "restore", "Database already exists")
-    content = request.form.get("backup_file", "").encode("latin-1")
-    fields = {key: value for key, value in request.form.items() if key not in ("backup_file", "master_pwd")}
+    content = form.get("backup_file", "").encode("latin-1")
+    fields = {key: value for key, value in form.items() if key not in ("backup_file", "master_pwd")}
     odoo.restored.append(Restored(name, content, fields))
-    odoo.databases[name] = Database(content)
-    return _see_manager()
+    odoo.databases[name] = Database(b"")
+    if odoo.restore_fault == odoo_restores.LEFT_BEHIND:
+        return odoo.failure(request, "restore", "could not connect to server")
+    try:
+        odoo.databases[name] = _restored(odoo, form, content)
+    except odoo_restores.BadUpload as error:
+        return odoo.failure(request, "restore", str(error))
+    if odoo.restore_fault == odoo_restores.GATEWAY_TIMEOUT:
+        return Answer(504, HTML, odoo_pages.NGINX_504), http_faults.with_length
+    answer, honest = _see_manager()
+    return answer, http_faults.empty_reply if odoo.restore_fault == odoo_restores.CONNECTION_LOST else honest
+
+
+def _restored(odoo: OdooLike, form: Mapping[str, str], content: bytes) -> Database:
+    if content.startswith(b"PGDMP"):
+        if odoo.version == DEV:
+            raise odoo_restores.BadUpload("File is not a zip file")
+        return Database(odoo_zip(form["name"], with_filestore=False), custom_bytes=content)
+    return Database(odoo_restores.restored_zip(content, form, odoo.version, odoo.restore_fault))
 
 
 def _drop(odoo: OdooLike, request: Recorded) -> tuple[Answer, Sender]:
     if not odoo.admit(request):
         return odoo.failure(request, "drop", "Access Denied", 403)
+    if odoo.drop_error:
+        return odoo.failure(request, "drop", odoo.drop_error)
     odoo.databases.pop(request.form.get("name", ""), None)
     return _see_manager()
 

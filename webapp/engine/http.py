@@ -10,7 +10,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
@@ -74,13 +74,22 @@ class Response:
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A body that is too large to be held: its length, which is announced, and its pieces, which add up to it."""
+
+    size_bytes: int
+    pieces: Iterable[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked. ``body`` and ``headers`` may hold secrets."""
+    """What is asked. ``body``, ``upload`` (instead of it) and ``headers`` may hold secrets."""
 
     method: str
     path: str
     body: bytes | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    upload: Upload | None = None
 
 
 @contextmanager
@@ -119,7 +128,21 @@ def _send(wire: _Wire, target: Target, asked: Request) -> None:
         sender.putheader(name, value)
     if asked.body is not None:
         sender.putheader("Content-Length", str(len(asked.body)))
+    if asked.upload is not None:
+        sender.putheader("Content-Length", str(asked.upload.size_bytes))
     sender.endheaders(asked.body)
+    if asked.upload is not None:
+        _send_pieces(wire, asked.upload)
+
+
+def _send_pieces(wire: _Wire, upload: Upload) -> None:
+    """Send what the upload holds, unless the server closes before: it may have answered already, and why is in there."""
+    for piece in upload.pieces:
+        wire.reporter.check()
+        try:
+            wire.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            return
 
 
 def _read_head(wire: _Wire, method: str) -> http.client.HTTPResponse:
