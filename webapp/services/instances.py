@@ -14,7 +14,7 @@ from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, InvalidInput, NotFound
 from webapp.core.naming import slugify, unique_slug
 from webapp.core.plans import Secret
-from webapp.core.status import ACTIVE_STATUSES, TaskType
+from webapp.core.status import ACTIVE_STATUSES, JobKind, TaskType
 from webapp.services import audit
 from webapp.services.drafts import StaleDraft
 from webapp.services.instance_keys import new_key_columns, pasted_key_columns
@@ -104,7 +104,8 @@ def duplicate_instance(instance_id: int, *, actor: Actor, now: datetime) -> Inst
         session.add(new)
         session.flush()
         for job in _live_jobs(session, old.id):
-            session.add(_copy_job(job, new.id, now))
+            if job.kind is JobKind.BACKUP:  # a refresh names its places itself
+                session.add(_copy_job(job, new.id, now))
         _record(actor, "instance.duplicated", new, {"from": old.name}, now)
     return new
 

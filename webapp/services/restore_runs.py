@@ -21,7 +21,8 @@ from webapp.core.restore_plans import RestorePlan, RestoreResult, TargetReport
 from webapp.core.status import ErrorCode, RestoreOutcome, RestoreTarget
 from webapp.engine.report import Reporter
 from webapp.engine.restore.checks import look_at_target
-from webapp.engine.restore.run import Journal, run
+from webapp.engine.restore.journal import Journal
+from webapp.engine.restore.run import run
 from webapp.engine.restore.settle import settle
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter, lease_lost_stop

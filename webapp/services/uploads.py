@@ -15,7 +15,7 @@ from webapp.engine.report import SilentReporter
 from webapp.services import audit
 from webapp.services.archives import moment_of
 from webapp.services.settings import get_settings
-from webapp.services.store import the_shelf
+from webapp.services.store import set_up_store, the_shelf
 from webapp.services.wiring import wired
 from webapp.store.db import release, writing
 from webapp.store.models import Archive
@@ -43,6 +43,7 @@ def receive(
             field="file",
             hint="HOLDFAST_UPLOAD_LIMIT_GIB raises the limit.",
         )
+    set_up_store()  # an upload may be the first thing that an installation sees
     plan = _plan(name, size, sha256, now)
     release()
     result = take_in(stream, plan, SilentReporter())
