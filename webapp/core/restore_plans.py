@@ -27,6 +27,7 @@ class RestoreOptions:
         file_owner: "user:group" or "uid:gid" of restored files; "" leaves them to whoever writes them.
         file_mode: Octal mode of restored files ("640"); "" is 0640 for files and 0750 for directories.
         keep_days: How long the replaced database is kept; 0 until a person removes it.
+        compare_after: Through Odoo: take a backup of the result and compare it. A neutralised one is always looked into.
     """
 
     with_filestore: bool = True
@@ -39,6 +40,7 @@ class RestoreOptions:
     file_owner: str = ""
     file_mode: str = ""
     keep_days: int = 7
+    compare_after: bool = True
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values."""
