@@ -33,6 +33,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 ADMIN = "holdfast_admin"
 LOADER = "holdfast_drill"
 PORT = 5432
+LONGEST_SOCKET = 107
 START_SECONDS = 60
 DEAD_AFTER_SECONDS = 60
 _NAME = re.compile(r"drill-\d+-\d+-[0-9a-f]{8}")
@@ -75,6 +76,7 @@ class Cluster:
     passwords: dict[str, str] = field(repr=False)
     broken: str = ""
     _process: Background | None = None
+    _socket: int = -1
 
     @property
     def socket_directory(self) -> str:
@@ -84,7 +86,7 @@ class Cluster:
     def connect(self, user: str = LOADER, *, database: str = "", options: str = "") -> Connection:
         """A session in autocommit mode; nothing of this process's environment has a say in it."""
         return psycopg.connect(
-            host=self.socket_directory,
+            host=f"/proc/self/fd/{self._socket}",  # a socket's path has 107 bytes at most, a directory's may have more
             port=PORT,
             user=user,
             password=self.passwords[user],
@@ -136,13 +138,22 @@ def open_cluster(
         cage = make_cage(home, server.root, server.program("postgres"))
         passwords = {user: secrets.token_urlsafe(24) for user in (ADMIN, LOADER)}
         cluster = Cluster(cage, server, home, database, reserve_bytes, passwords)
+        _require_short(cage.inside(cluster.socket_directory), directory)
         _initialise(cluster, reporter)
+        cluster._socket = os.open(cluster.socket_directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, cluster._socket)
         process = stack.enter_context(_running(cluster, reporter))
         cluster._process = process
         stack.enter_context(reporter.on_stop(cluster.end))
         stack.enter_context(_guarded(cluster))
         _await_ready(cluster, process, reporter)
         yield cluster
+
+
+def _require_short(socket_directory: str, directory: str) -> None:
+    if len(f"{socket_directory}/.s.PGSQL.{PORT}".encode()) > LONGEST_SOCKET:
+        hint = "Set HOLDFAST_DRILL_DIR to a shorter one."
+        raise _impossible(f"The path {directory} is too long for PostgreSQL's socket.", hint)
 
 
 @contextmanager
@@ -177,10 +188,6 @@ def _place(directory: str, name: str) -> Iterator[str]:
     lock = os.open(f"{home}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if len(f"{home}/socket/.s.PGSQL.{PORT}") > 107:
-            raise _impossible(
-                f"The path {directory} is too long for PostgreSQL's socket.", "Set HOLDFAST_DRILL_DIR to a shorter one."
-            )
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)

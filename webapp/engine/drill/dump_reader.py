@@ -174,6 +174,8 @@ class DumpReader:
     def _after(self, token: re.Match[bytes]) -> int:
         """The place behind what the token begins. More may be read meanwhile, so that places count from ``_at``."""
         kind, text = token.lastgroup, token[0]
+        if kind == "meta":
+            raise _hostile("The dump holds a command to psql in the middle of a statement.")
         if kind == "quote" and text == b"'" and self._is_escaped(token.start()):
             return self._after_escaped(token.end())
         if kind in ("quote", "dollar"):

@@ -25,7 +25,15 @@ from webapp.engine.archive.dump_scan import DumpSummary
 from webapp.engine.drill import odoo, questions
 from webapp.engine.drill.boot import check_boot
 from webapp.engine.drill.cage import Strength
-from webapp.engine.drill.cluster import Cluster, Connection, create_database, new_name, open_cluster, room_in, scratch_cage
+from webapp.engine.drill.cluster import (
+    Cluster,
+    Connection,
+    create_database,
+    new_name,
+    open_cluster,
+    room_in,
+    scratch_cage,
+)
 from webapp.engine.drill.contents import Contents
 from webapp.engine.drill.crew import WorkFailed
 from webapp.engine.drill.dump_reader import DumpReader
