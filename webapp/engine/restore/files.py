@@ -63,7 +63,8 @@ def settle(plan: RestorePlan, reporter: Reporter) -> RestoreResult:
     landing = Landing.from_json(plan.journal)
     if landing is None or settle_landing(landing) is RestoreOutcome.UNTOUCHED:
         return RestoreResult(RestoreOutcome.UNTOUCHED, message="Nothing was written.")
-    return RestoreResult(RestoreOutcome.CREATED, message=f"{landing.final} was written whole")
+    single = landing.final if plan.target is RestoreTarget.ATTACHMENT else ""
+    return RestoreResult(RestoreOutcome.CREATED, message=f"{landing.final} was written whole", file_path=single)
 
 
 def _goes_to_instance(plan: RestorePlan) -> bool:
@@ -166,7 +167,7 @@ def _attachment(plan: RestorePlan, journal: Journal, reporter: Reporter) -> Rest
             found = require_right(filestore_check(summary, plan.manifest))
             rights_of(plan.options).give_file(descriptor)
     message = f"Wrote {name} ({format_size(member.size)}) to {final}"
-    return RestoreResult(RestoreOutcome.CREATED, (found,), files=1, message=message)
+    return RestoreResult(RestoreOutcome.CREATED, (found,), files=1, message=message, file_path=final)
 
 
 def _write(descriptor: int, chunk: bytes, final: str) -> None:

@@ -53,7 +53,13 @@ def run(plan: RestorePlan, journal: Journal, reporter: Reporter) -> RestoreResul
         rights_of(plan.options).give_file(descriptor)
     detail = f"{format_count(rows.rows)} {plural(rows.rows, 'row', 'rows')} of {table}"
     return RestoreResult(
-        RestoreOutcome.CREATED, (found,), tables=1, rows=rows.rows, files=1, message=f"Wrote {detail} to {final}"
+        RestoreOutcome.CREATED,
+        (found,),
+        tables=1,
+        rows=rows.rows,
+        files=1,
+        message=f"Wrote {detail} to {final}",
+        file_path=final,
     )
 
 
@@ -62,7 +68,8 @@ def settle(plan: RestorePlan, reporter: Reporter) -> RestoreResult:
     landing = Landing.from_json(plan.journal)
     if landing is None or settle_landing(landing) is RestoreOutcome.UNTOUCHED:
         return RestoreResult(RestoreOutcome.UNTOUCHED, message="Nothing was written.")
-    return RestoreResult(RestoreOutcome.CREATED, tables=1, files=1, message=f"{landing.final} was written whole")
+    message = f"{landing.final} was written whole"
+    return RestoreResult(RestoreOutcome.CREATED, tables=1, files=1, message=message, file_path=landing.final)
 
 
 def table_of(plan: RestorePlan) -> str:
