@@ -36,6 +36,9 @@ bench-drill: $(READY_DEV) ## A restore drill beside psql and pg_restore; BENCH_D
 proof-crash: $(READY_DEV) ## Kill the worker at every system call of a run's commit path, and at random
 	$(BIN)/python -m tests.proof.crash
 
+proof-integrity: $(READY_DEV) ## Damage archives in thousands of ways: every one is flagged, none is restored
+	$(BIN)/python -m tests.proof.integrity $(INTEGRITY_FLAGS)
+
 screenshots: $(READY_DEV) ## Remake docs/screenshots/ with the browser tests
 	HOLDFAST_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -m browser
 
@@ -63,4 +66,4 @@ $(READY_DEV): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(READY)
 
-.PHONY: help run test quick lint bench bench-load bench-drill proof-crash screenshots lock vendor clean
+.PHONY: help run test quick lint bench bench-load bench-drill proof-crash proof-integrity screenshots lock vendor clean
