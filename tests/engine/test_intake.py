@@ -19,13 +19,12 @@ import pytest
 from tests.support.archives import TRAILER, odoo_dump, odoo_manifest, odoo_zip, python_zip, store_name
 from tests.support.crafted_zip import Crafted, Piece
 from tests.support.postgres import PostgresServer
+from tests.support.restore_pieces import dump_of
 from webapp.core.errors import ArchiveError, HoldfastError, SourceError, StoreError, TaskStopped
 from webapp.core.manifest import Manifest, parse_manifest
 from webapp.core.reports import BackupResult
 from webapp.core.status import ArchiveFormat, Content, ErrorCode, VerificationLevel
 from webapp.engine.intake import IntakePlan, clear_intakes, take_in
-from webapp.engine.pgtools import find_tools
-from webapp.engine.process import clean_environment, run
 from webapp.engine.report import SilentReporter
 from webapp.engine.shelf import open_shelf
 from webapp.engine.verify import expectation_of_manifest, verify_archive
@@ -299,19 +298,10 @@ def test_a_zip_stamped_by_its_tool_is_dated_by_that(store: Path) -> None:
     assert manifest.started_at == "2025-03-04T05:06:08+00:00"
 
 
-def _pg_dump(server: PostgresServer, database: str) -> bytes:
-    program = max(find_tools(), key=lambda one: one.major).program("pg_dump")
-    finished = run(
-        [program, "--format=custom"], env=clean_environment(server.environment(database)), timeout_seconds=60
-    )
-    assert finished.returncode == 0, finished.stderr_tail
-    return finished.stdout
-
-
 def test_a_custom_dump_of_pg_dump_is_taken(store: Path, postgres_server: PostgresServer) -> None:
     postgres_server.create_database("shop with space")
     postgres_server.execute("CREATE TABLE a AS SELECT generate_series(1, 7) AS id", "shop with space")
-    now, data = datetime.now(UTC), _pg_dump(postgres_server, "shop with space")
+    now, data = datetime.now(UTC), dump_of(postgres_server, "shop with space", "-Fc")
 
     result, manifest = _take(data, _plan(store, file_name="x.dump", received_at=now + timedelta(minutes=1)))
 
@@ -327,7 +317,7 @@ def test_a_custom_dump_of_pg_dump_is_taken(store: Path, postgres_server: Postgre
 def test_every_cut_of_a_custom_dump_is_refused(store: Path, postgres_server: PostgresServer) -> None:
     postgres_server.create_database("cuts")
     postgres_server.execute("CREATE TABLE a AS SELECT generate_series(1, 5000) AS id", "cuts")
-    data = _pg_dump(postgres_server, "cuts")
+    data = dump_of(postgres_server, "cuts", "-Fc")
 
     for length in (6, 100, len(data) // 2, len(data) - 100):
         with pytest.raises(ArchiveError):

@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import pytest
 from tests.support import http_faults, odoo_restores
 from tests.support.archives import store_name
 from tests.support.http_faults import Answer
+from tests.support.odoo_database import OdooDatabase
 from tests.support.odoo_like import Database, OdooLike
 from tests.support.odoo_runs import PASSWORD, PLAIN, http_plan
 from tests.support.odoo_zip import attachments, odoo_zip
+from tests.support.postgres import PostgresServer
 from tests.support.postgres_backups import StoppingReporter
-from tests.support.restore_pieces import Shelved, Written, shelve
+from tests.support.restore_pieces import Shelved, Written, dump_of, shelve
 from webapp.core.errors import ArchiveError, HoldfastError, SourceError, TaskStopped
 from webapp.core.plans import OdooHttpPlan, Secret
 from webapp.core.reports import CheckState
@@ -104,6 +106,31 @@ def test_a_result_that_cannot_be_compared_is_said_to_be_so(shelved: Shelved) -> 
     assert (check.state, check.code) == (CheckState.WARNING, ErrorCode.INCOMPLETE)
     assert "no backup of it could be taken" in check.detail
     assert "copy" in odoo.databases
+
+
+@pytest.mark.parametrize("fault", ["", odoo_restores.DATA_MISSING])
+def test_without_counts_of_the_source_the_dumps_own_are_compared(fault: str, shelved: Shelved) -> None:
+    """An archive that Odoo made itself: nobody counted its rows."""
+    with OdooLike(restore_fault=fault) as odoo:
+        plan = _plan(shelved, odoo)
+        plan = replace(plan, manifest=replace(plan.manifest, table_rows=None))
+        with pytest.raises(ArchiveError) if fault else nullcontext():
+            target.run(plan, Written(), SilentReporter(), **HURRIED)
+
+    assert ("copy" in odoo.databases) is not bool(fault)
+
+
+def test_a_custom_dump_is_restored_and_its_rows_compared(
+    tmp_path: Path, postgres_server: PostgresServer, prod: OdooDatabase
+) -> None:
+    with OdooLike() as odoo:
+        plan = _plan(shelve(tmp_path, dump_of(postgres_server, prod.name, "-Fc")), odoo)
+        report = target.check(plan, SilentReporter(), limits=LIMITS)
+        result = target.run(plan, Written(), SilentReporter(), **HURRIED)
+
+    assert report.allowed
+    assert odoo.posts("/web/database/backup")[0].form["backup_format"] == "dump"
+    assert [(check.key, check.state) for check in result.checks] == [("restored_rows", CheckState.PASSED)]
 
 
 def test_what_was_not_compared_is_said(shelved: Shelved) -> None:

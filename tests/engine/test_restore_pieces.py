@@ -16,15 +16,13 @@ import pytest
 from tests.support.archives import TRAILER, copy_block, odoo_dump, odoo_zip, python_zip, sha1, store_name
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_backups import StoppingReporter
-from tests.support.restore_pieces import Shelved, Written, journal_in, killed_at, shelve
+from tests.support.restore_pieces import Shelved, Written, dump_of, journal_in, killed_at, shelve
 from tests.support.sshd import SshServer
 from webapp.core.errors import ArchiveError, HoldfastError, StoreError, TaskStopped
 from webapp.core.plans import NO_SECRET, FilestorePlan, PostgresPlan
 from webapp.core.reports import CheckState
 from webapp.core.restore_plans import RestorePlan, RestoreResult
 from webapp.core.status import ErrorCode, FilestoreKind, RestoreOutcome, RestoreTarget
-from webapp.engine.pgtools import find_tools
-from webapp.engine.process import clean_environment, run
 from webapp.engine.report import SilentReporter
 from webapp.engine.restore import files, table
 
@@ -225,18 +223,6 @@ def test_a_stop_in_the_middle_leaves_nothing(
 # One table.
 
 
-def _pg_dump(server: PostgresServer, database: str, *arguments: str) -> bytes:
-    program = max(find_tools(), key=lambda one: one.major).program("pg_dump")
-    finished = run(
-        [program, *arguments],
-        env=clean_environment(server.environment(database)),
-        timeout_seconds=60,
-        max_output=64 * 1024 * 1024,
-    )
-    assert finished.returncode == 0, finished.stderr_tail
-    return finished.stdout
-
-
 @pytest.fixture(scope="module")
 def nasty(postgres_server: PostgresServer) -> PostgresServer:
     """A server with a table of values that CSV finds hard."""
@@ -256,7 +242,7 @@ def nasty(postgres_server: PostgresServer) -> PostgresServer:
 def test_postgresql_reads_the_table_back_as_it_was(
     name: str, kind: str, nasty: PostgresServer, tmp_path: Path, ground: Path
 ) -> None:
-    data = python_zip({"dump.sql": _pg_dump(nasty, "nasty")}) if kind == "zip" else _pg_dump(nasty, "nasty", "-Fc")
+    data = python_zip({"dump.sql": dump_of(nasty, "nasty")}) if kind == "zip" else dump_of(nasty, "nasty", "-Fc")
     shelved = shelve(tmp_path, data, name="nasty_2026-11-22_02-30-04.zip")
 
     result = _run(table, shelved.plan(RestoreTarget.TABLE, directory=str(ground), piece=name))

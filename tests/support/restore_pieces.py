@@ -12,10 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from tests.support.postgres import PostgresServer
 from webapp.core.manifest import Manifest, parse_manifest
 from webapp.core.restore_plans import RestoreOptions, RestorePlan
 from webapp.core.status import RestoreTarget
 from webapp.engine.intake import IntakePlan, take_in
+from webapp.engine.pgtools import find_tools
+from webapp.engine.process import clean_environment, run
 from webapp.engine.report import SilentReporter
 from webapp.engine.shelf import open_shelf
 
@@ -61,6 +64,19 @@ def shelve(directory: Path, data: bytes, *, name: str = "prod_2026-11-22_02-30-0
     result = take_in(io.BytesIO(data), plan, SilentReporter())
     assert not result.quarantined, result.report
     return Shelved(f"{store}/{result.relative_path}", parse_manifest(json.loads(json.dumps(result.manifest))))
+
+
+def dump_of(server: PostgresServer, database: str, *arguments: str) -> bytes:
+    """What pg_dump makes of a database."""
+    program = max(find_tools(), key=lambda one: one.major).program("pg_dump")
+    finished = run(
+        [program, *arguments],
+        env=clean_environment(server.environment(database)),
+        timeout_seconds=60,
+        max_output=64 * 1024 * 1024,
+    )
+    assert finished.returncode == 0, finished.stderr_tail
+    return finished.stdout
 
 
 class Written:
