@@ -97,6 +97,7 @@ def _pieces(head: bytes, file: BinaryIO, tail: bytes, sending: Sending, reporter
         reporter.progress(done, total)
     # Set before the last bytes leave: from here on Odoo may have all of it.
     sending.whole = True
+    reporter.progress(done, total, message="All is sent; Odoo loads it and says nothing meanwhile")
     yield tail
 
 
