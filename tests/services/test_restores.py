@@ -85,8 +85,11 @@ def again(restore_id: int) -> Restore:
     return db.session.get_one(Restore, restore_id, populate_existing=True)
 
 
-def checked(archive: Point, target: RestoreTarget, database: str, engine: ScriptedEngine) -> int:
-    wish = RestoreWish(archive.id, target, archive.instance_id, database)
+def checked(
+    archive: Point, target: RestoreTarget, database: str, engine: ScriptedEngine, *, neutralise: bool | None = None
+) -> int:
+    is_copy = target is not RestoreTarget.REPLACE if neutralise is None else neutralise
+    wish = RestoreWish(archive.id, target, archive.instance_id, database, RestoreOptions(neutralise=is_copy))
     check_id = request_check(wish, actor=BOB, now=clock()).id
     execute_check(check_id, clock=clock, look=engine.look)
     return check_id
@@ -143,6 +146,26 @@ def test_a_check_keeps_the_answers_and_the_target_as_it_was_found(archive: Point
     assert Path(plan.archive_path).is_file()
     assert plan.server is not None
     assert plan.manifest.table_rows == {"public.res_partner": 3, "public.res_users": 2}
+
+
+@pytest.mark.parametrize(
+    ("target", "database", "neutralise", "warned"),
+    [
+        (RestoreTarget.NEW_DATABASE, "acme_copy", False, True),
+        (RestoreTarget.NEW_DATABASE, "acme_copy", True, False),
+        (RestoreTarget.REPLACE, "acme_staging", False, True),
+        (RestoreTarget.REPLACE, "acme", False, False),
+        (RestoreTarget.REPLACE, "acme", True, True),
+    ],
+)
+def test_a_copy_that_would_act_like_production_is_warned_of(
+    archive: Point, engine: ScriptedEngine, target: RestoreTarget, database: str, neutralise: bool, warned: bool
+) -> None:
+    check = restores.get_check(checked(archive, target, database, engine, neutralise=neutralise))
+
+    assert ([one.key for one in restores.checks_of(check)] == ["target", "copy"]) is warned
+    assert (check.status is TaskStatus.COMPLETED_WITH_WARNINGS) is warned
+    assert restores.why_not_startable(check, clock()) == ""
 
 
 def test_a_check_that_did_not_pass_forbids_the_restore(archive: Point, engine: ScriptedEngine) -> None:
@@ -279,6 +302,7 @@ def test_the_choices_are_what_archive_and_instances_allow(archive: Point, instan
     make_instance(clock(), "web", kind=InstanceKind.ODOO_HTTP, url="https://odoo.example.org", databases=["live"])
     make_instance(clock(), "aaa-plain")
 
+    instance_id = archive.instance_id
     choices = choices_for(archive.row, clock())
 
     assert [one.name for one in choices.instances] == ["acme-prod", "aaa-plain", "web"]
@@ -288,6 +312,8 @@ def test_the_choices_are_what_archive_and_instances_allow(archive: Point, instan
     copy, replacement = (choices.default_options(t) for t in (RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE))
     assert (copy.neutralise, copy.new_identity) == (True, True)
     assert (replacement.neutralise, replacement.new_identity) == (False, False)
+    elsewhere = choices.default_options(RestoreTarget.REPLACE, instance_id=instance_id, database="acme_staging")
+    assert (elsewhere.neutralise, elsewhere.new_identity) == (True, True)
 
 
 # Executing

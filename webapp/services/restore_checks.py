@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from webapp.core.errors import HoldfastError
 from webapp.core.reports import Check, CheckState
-from webapp.core.restore_plans import RestorePlan, TargetReport
-from webapp.core.status import ErrorCode
+from webapp.core.restore_plans import RestoreOptions, RestorePlan, TargetReport
+from webapp.core.status import ErrorCode, RestoreTarget
 from webapp.engine.report import Reporter
 from webapp.engine.restore.checks import look_at_target
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
 from webapp.services.restore_planning import plan_of_check, secrets_in
+from webapp.services.restore_rules import is_odoo_archive
 from webapp.store.db import db, release
 from webapp.store.models import RestoreCheck
 
@@ -31,8 +33,13 @@ def _check(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime], 
     check = db.session.get_one(RestoreCheck, task_id, populate_existing=True)
     plan = plan_of_check(check, clock())
     reporter.hide(*secrets_in(plan))
+    own = find_copy_warning(check)
     release()
-    report = look_and_tell(plan, reporter, look)
+    reporter.step("look", "Look at the target")
+    report = look(plan, reporter)
+    if own is not None:
+        report = replace(report, checks=(*report.checks, own))
+    tell(report, reporter)
     values: dict[str, Any] = {
         "checks": [one.as_json() for one in report.checks],
         "facts": report.facts.as_json(),
@@ -40,10 +47,27 @@ def _check(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime], 
     return Outcome(values=values, error=refusal_in(report))
 
 
-def look_and_tell(plan: RestorePlan, reporter: TaskReporter, look: Look) -> TargetReport:
-    """Look at the target, and write the answers into the log."""
-    reporter.step("look", "Look at the target")
-    report = look(plan, reporter)
+def find_copy_warning(check: RestoreCheck) -> Check | None:
+    """A word about a copy that would act like production, or about production that would be made harmless."""
+    archive, options = check.archive, RestoreOptions.from_json(check.options)
+    if not check.target.is_database or not is_odoo_archive(archive):
+        return None
+    itself = (archive.instance_id, archive.database_name) == (check.instance_id, check.target_database)
+    if check.target is RestoreTarget.REPLACE and itself:
+        detail = "The database itself is replaced, and would come back with mails and scheduled actions switched off."
+        hint = "Take «neutralise» away, unless that is what you want."
+        wrong = options.neutralise
+    else:
+        detail = "This copy would send mails and run scheduled actions and payments as the original does."
+        hint = "Choose «neutralise», unless this database takes the original's place."
+        wrong = not options.neutralise
+    if not wrong:
+        return None
+    return Check(key="copy", title="Harmless copy", state=CheckState.WARNING, detail=detail, hint=hint)
+
+
+def tell(report: TargetReport, reporter: TaskReporter) -> TargetReport:
+    """The answers, in the log."""
     for check in report.checks:
         line = f"{check.title}: {check.detail or check.state.value}"
         if check.state is CheckState.WARNING:

@@ -53,6 +53,7 @@ class RestoreChoices:
     """
 
     archive_id: int
+    source_instance_id: int | None
     refusal: str
     is_odoo: bool
     has_filestore: bool
@@ -68,9 +69,21 @@ class RestoreChoices:
         """Instances that can be this target."""
         return tuple(one for one in self.instances if target in one.targets)
 
-    def default_options(self, target: RestoreTarget) -> RestoreOptions:
-        """First values of the options: a copy is made harmless and gets an identity of its own, a replacement does not."""
-        is_copy = self.is_odoo and target in (RestoreTarget.NEW_DATABASE, RestoreTarget.ODOO)
+    def default_options(
+        self, target: RestoreTarget, *, instance_id: int | None = None, database: str = ""
+    ) -> RestoreOptions:
+        """First values of the options: a copy is made harmless and gets an identity of its own.
+
+        A replacement of the very database that the archive was taken from is none; one of another database is.
+        """
+        elsewhere = instance_id is not None and (instance_id, database) != (
+            self.source_instance_id,
+            self.replace_database,
+        )
+        is_copy = self.is_odoo and (
+            target in (RestoreTarget.NEW_DATABASE, RestoreTarget.ODOO)
+            or (target is RestoreTarget.REPLACE and elsewhere)
+        )
         return RestoreOptions(
             with_filestore=self.has_filestore,
             new_identity=is_copy,
@@ -85,6 +98,7 @@ def choices_for(archive: Archive, now: datetime) -> RestoreChoices:
     instances.sort(key=lambda one: one.id != archive.instance_id)  # stable: the others stay by name
     return RestoreChoices(
         archive_id=archive.id,
+        source_instance_id=archive.instance_id,
         refusal=refusal_of(archive),
         is_odoo=is_odoo_archive(archive),
         has_filestore=has_filestore(archive),

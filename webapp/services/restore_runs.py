@@ -26,7 +26,7 @@ from webapp.engine.restore.run import run
 from webapp.engine.restore.settle import settle
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter, lease_lost_stop
-from webapp.services.restore_checks import look_and_tell, refusal_in
+from webapp.services.restore_checks import refusal_in, tell
 from webapp.services.restore_endings import record_ended, record_started, result_values, store_result
 from webapp.services.restore_planning import Names, names_of, new_names, plan_of_restore, secrets_in
 from webapp.services.safety_backups import await_safety_backup
@@ -96,13 +96,13 @@ class _Execution:
         plan = plan_of_restore(restore, new_names(restore.target_database, restore.id, restore.fence, self.clock()))
         self.reporter.hide(*secrets_in(plan))
         release()
-        report = look_and_tell(plan, self.reporter, self.engine.look)
+        self.reporter.step("look", "Look at the target")
+        report = self.engine.look(plan, self.reporter)
         identity = report.facts.identity
-        absent = plan.target is RestoreTarget.REPLACE and identity is not None and identity.database_oid is None
-        if absent:  # the first refresh: there is nothing to replace yet
+        if identity is not None and identity.database_oid is None:  # the first refresh: nothing to replace yet
             plan = replace(plan, target=RestoreTarget.NEW_DATABASE)
-            report = look_and_tell(plan, self.reporter, self.engine.look)
-        refusal = refusal_in(report)
+            report = self.engine.look(plan, self.reporter)
+        refusal = refusal_in(tell(report, self.reporter))
         if refusal is not None:
             raise refusal
         stored = {} if report.facts.identity is None else report.facts.identity.as_json()
