@@ -101,7 +101,7 @@ def build(place: Path, db_mb: int, files_mb: int) -> Workload:
         )
         server.execute(INDEXES, "prod")
         manifest = backed_up(server, database, work.archive)
-        backed_up(server, database, work.custom, format=ArchiveFormat.CUSTOM)
+        backed_up(server, database, work.custom, archive_format=ArchiveFormat.CUSTOM)
     with zipfile.ZipFile(work.archive) as archive:
         archive.extract("dump.sql", place)
     for path in (work.dump, work.custom):

@@ -20,6 +20,7 @@ from webapp.assembly import bare_app
 from webapp.commands import (
     archives,
     doctor,
+    drills,
     instances,
     jobs,
     processes,
@@ -79,6 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
         runs,
         archives,
         restores,
+        drills,
         retention,
         self_backups,
         recover,

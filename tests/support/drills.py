@@ -75,15 +75,17 @@ def plan_of(path: Path, manifest: Manifest, directory: Path, **changes: Any) -> 
     return replace(made, **changes)
 
 
-def backed_up(server: PostgresServer, database: OdooDatabase, path: Path, **changes: Any) -> Manifest:
-    """Back the database up to ``path`` as a run does; its manifest. ``format`` may be changed."""
-    archive_format = changes.pop("format", ArchiveFormat.ZIP)
-    custom = archive_format is ArchiveFormat.CUSTOM
-    content = Content.DATABASE if custom else Content.DATABASE_AND_FILESTORE
-    source = server.plan(None if custom else database.filestore)
+def backed_up(
+    server: PostgresServer, database: OdooDatabase, path: Path, *, archive_format: ArchiveFormat = ArchiveFormat.ZIP
+) -> Manifest:
+    """Back the database up to ``path`` as a run does, a zip with its filestore if it has one; its manifest."""
+    with_files = archive_format is ArchiveFormat.ZIP and bool(database.names)
+    content = Content.DATABASE_AND_FILESTORE if with_files else Content.DATABASE
+    source = server.plan(database.filestore if with_files else None)
     backup = back_up(source, database.name, path, format=archive_format, content=content)
-    values = {"archive_format": archive_format, "has_filestore": not custom, "database": database.name, **changes}
-    return manifest_of(path, backup.facts, **values)
+    return manifest_of(
+        path, backup.facts, archive_format=archive_format, has_filestore=with_files, database=database.name
+    )
 
 
 def written_zip(path: Path, dump: str, *, files: Mapping[str, bytes] | None = None, odoo: bool = False) -> Manifest:

@@ -16,6 +16,7 @@ from webapp.core.status import ErrorCode, VerificationStatus
 from webapp.engine import backup as engine_backup
 from webapp.engine.sources.registry import build_source
 from webapp.services.archives import add_archive, newest_verified
+from webapp.services.drill_policies import drill_after_run
 from webapp.services.execution import Outcome, execute
 from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.reporting import TaskReporter
@@ -48,10 +49,9 @@ def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
         archive = add_archive(session, stored, result, now=clock())
         watch(session, stored, archive, clock())
         if not result.quarantined and stored.verification_status is VerificationStatus.PASSED:
-            retention = add_retention(session, stored, now=clock())
-            if retention is not None:
-                session.flush()
-                outcome.ring.append(retention.id)
+            followers = (add_retention(session, stored, now=clock()), drill_after_run(session, archive, now=clock()))
+            session.flush()
+            outcome.ring += [task.id for task in followers if task is not None]
 
     def undo() -> None:
         # The sweeper may have adopted it while we stood still after the rename: then it counts, and stays.

@@ -6,6 +6,7 @@ What a drill found is true in the same transaction that settles its task. A fail
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -28,6 +29,7 @@ from webapp.core.status import (
 )
 from webapp.core.text import format_duration
 from webapp.engine.drill import run as engine_drill
+from webapp.engine.drill.cluster import sweep
 from webapp.services import audit
 from webapp.services.archives import file_path, get_archive, read_manifest
 from webapp.services.execution import Outcome, execute
@@ -36,6 +38,8 @@ from webapp.services.tasks import add, ring
 from webapp.services.wiring import wired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Drill, Job
+
+logger = logging.getLogger(__name__)
 
 TIME_LIMIT_SECONDS = 6 * 3600
 
@@ -240,6 +244,12 @@ def _questions_of(job: Job | None) -> Iterable[OwnQuestion]:
     for item in job.drill_checks if job is not None else ():
         if item.get("query", "").strip():
             yield OwnQuestion(item["query"], item.get("expected", ""))
+
+
+def sweep_clusters() -> None:
+    """Remove the throw-away clusters that killed drills left on this machine."""
+    for name in sweep(str(wired().drills)):
+        logger.warning("removed the cluster that a lost drill left: %s", name)
 
 
 def record_drill(archive: Archive, report: DrillReport, *, now: datetime) -> None:

@@ -21,6 +21,8 @@ from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, 
 from webapp.engine.intake import clear_intakes
 from webapp.engine.shelf import Placed, Shelf, read_side_car
 from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, moment_of
+from webapp.services.drill_policies import drill_after_run
+from webapp.services.drills import sweep_clusters
 from webapp.services.execution import cancelled_words, error_columns, retry_values
 from webapp.services.fan_out import record_fan_out_failure
 from webapp.services.kept_databases import request_due_removals
@@ -52,6 +54,7 @@ def sweep(now: datetime) -> None:
         resume_deletions(now)
         clear_intakes(shelf.root, older_than=now - UPLOAD_REST)
     request_due_removals(now)
+    sweep_clusters()
     release()
 
 
@@ -128,16 +131,18 @@ def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[in
     if not take_expired(session, run.id, placed.fence, before=now - GRACE, values=values):
         return []
     session.expire(run)
-    adopt_archive(session, run, manifest, placed.relative_path, now=now, manifest_sha256=placed.manifest_sha256)
+    digest = placed.manifest_sha256
+    archive = adopt_archive(session, run, manifest, placed.relative_path, now=now, manifest_sha256=digest)
     run.size_bytes = manifest.size_bytes
     run.verification_status = VerificationStatus.PASSED if is_proved(manifest) else VerificationStatus.NOT_RUN
     _close_steps(session, run.id, now, StepStatus.COMPLETED)
     _say(session, run.id, now, "good", "The worker ended before it could report; the finished archive was adopted.")
     release_target(session, run.id)
-    retention = add_retention(session, run, now=now) if is_proved(manifest) else None
+    proved = is_proved(manifest)
+    followers = (add_retention(session, run, now=now), drill_after_run(session, archive, now=now)) if proved else ()
     session.flush()
     logger.warning("adopted the archive of run %s", run.id)
-    return [retention.id] if retention is not None else []
+    return [task.id for task in followers if task is not None]
 
 
 def _warnings_in(manifest: Manifest) -> list[dict[str, str]]:
