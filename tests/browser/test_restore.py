@@ -136,6 +136,7 @@ def test_a_database_is_replaced_and_the_one_before_is_kept_until_it_is_removed(
     kept = alice.locator("#restore-results code", has_text="acme_live__before_").inner_text()
     server.execute(f'ALTER DATABASE "{kept}" ALLOW_CONNECTIONS true')
     assert contents(server, kept) == before
+    server.execute(f'ALTER DATABASE "{kept}" ALLOW_CONNECTIONS false')
     expect(alice.get_by_role("link", name=re.compile(r"^Run #\d+"))).to_have_count(2)
     remove_what_was_kept(alice, kept)
     assert kept not in [row[0] for row in server.rows("SELECT datname FROM pg_database")]

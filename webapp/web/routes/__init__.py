@@ -21,6 +21,7 @@ from webapp.web.routes import (
     patterns,
     points,
     preferences,
+    refreshes,
     restores,
     retention,
     runs,
@@ -58,6 +59,7 @@ BLUEPRINTS: tuple[Blueprint, ...] = (
     restores.bp,
     drills.bp,
     kept.bp,
+    refreshes.bp,
     search.bp,
     api.bp,
 )

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import InvalidInput
-from webapp.core.status import Role
+from webapp.core.status import JobKind, Role
 from webapp.services import cron_preview, instance_history, instances, jobs
 from webapp.services.drafts import StaleDraft
 from webapp.services.job_preview import preview_job
@@ -50,6 +50,8 @@ def create(instance_id: int) -> ResponseReturnValue:
 def show(job_id: int) -> ResponseReturnValue:
     """What the job says, when it runs next, and its runs."""
     job, now = jobs.get_job(job_id), request_time()
+    if job.kind is JobKind.REFRESH:
+        return see_other("refreshes.show", job_id=job_id)
     return render_template(
         "jobs/show.html",
         row=instance_history.job_row(job),
@@ -66,6 +68,8 @@ def show(job_id: int) -> ResponseReturnValue:
 def edit(job_id: int) -> ResponseReturnValue:
     """The editor with what is stored."""
     job = jobs.get_job(job_id)
+    if job.kind is JobKind.REFRESH:
+        return see_other("refreshes.edit", job_id=job_id)
     return _editor(draft_of(job), job.instance, FormState(version=job.version), job=job)
 
 
@@ -94,6 +98,8 @@ def run_now(job_id: int) -> ResponseReturnValue:
     tasks = jobs.run_now(job_id, actor=current_actor(), now=request_time())
     if len(tasks) == 1 and tasks[0].type.value == "backup":
         return see_other("runs.show", run_id=tasks[0].id)
+    if job.kind is JobKind.REFRESH:
+        return see_other("restores.show", restore_id=tasks[0].id)
     toast(f"Started {job.name}.", "run")
     return see_other("instances.show", instance_id=job.instance_id)
 
