@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from tests.support.archives import TRAILER, odoo_dump, odoo_manifest, odoo_zip, python_zip, store_name
 from tests.support.crafted_zip import Crafted, Piece
 from tests.support.postgres import PostgresServer
-from tests.support.restore_pieces import dump_of
+from tests.support.restore_pieces import dump_of, killed_at
 from webapp.core.errors import ArchiveError, HoldfastError, SourceError, StoreError, TaskStopped
 from webapp.core.manifest import Manifest, parse_manifest
 from webapp.core.reports import BackupResult
@@ -57,6 +58,10 @@ def _plan(store: Path, **changes: Any) -> IntakePlan:
 def _take(data: bytes, plan: IntakePlan) -> tuple[BackupResult, Manifest]:
     result = take_in(io.BytesIO(data), plan, SilentReporter())
     return result, parse_manifest(json.loads(json.dumps(result.manifest)))
+
+
+def _take_quietly(data: bytes, plan: IntakePlan, journal: object) -> None:
+    take_in(io.BytesIO(data), plan, SilentReporter())
 
 
 def _left(store: Path) -> list[str]:
@@ -280,6 +285,24 @@ def test_what_killed_uploads_left_is_cleared_when_it_is_old(store: Path) -> None
     assert clear_intakes(str(store), older_than=now + timedelta(hours=1)) == 1
     assert running.is_dir()
     assert not left.exists()
+
+
+def test_killed_at_any_step_an_upload_is_on_the_shelf_whole_or_not_at_all(store: Path, tmp_path: Path) -> None:
+    data = odoo_zip(FILES)
+    seen = set()
+
+    for step in range(1, 100):
+        plan = _plan(store, intake_id=step)
+        died = killed_at(step, partial(_take_quietly, data, plan), tmp_path / "none")
+        clear_intakes(str(store), older_than=datetime.now(UTC) + timedelta(hours=1))
+        placed = [one for one in open_shelf(str(store)).list_placed() if one.run_id == step]
+        assert all(one.manifest is not None and one.size_bytes == len(data) for one in placed)
+        assert os.listdir(store / ".tmp") == []
+        seen.add(len(placed))
+        if not died:
+            break
+
+    assert seen == {0, 1}
 
 
 def test_a_moment_in_the_future_is_not_believed(store: Path) -> None:
