@@ -315,3 +315,5 @@ def record_report(archive: Archive, report: VerificationReport, *, now: datetime
     archive.verified_at = now
     archive.verification_status = _status(report)
     archive.verification_level = report.level if report.passed else VerificationLevel.NONE
+    if report.passed and report.level is VerificationLevel.COMPLETE:
+        archive.fingerprint = dict(report.fingerprint)

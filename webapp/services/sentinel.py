@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -34,7 +35,12 @@ def watch(session: Session, run: Run, archive: Archive, now: datetime) -> list[d
     newest = Fingerprint.from_json(archive.fingerprint or {})
     if newest is None:
         return []
-    findings = compare(newest, _predecessors(session, archive))
+    told = {warning["code"] for warning in run.warnings}
+    findings = [
+        finding
+        for finding in compare(newest, _predecessors(session, archive))
+        if finding.severity is Severity.BLOW or finding.code.value not in told  # the verification said as much
+    ]
     if not findings:
         return []
     blows = [finding for finding in findings if finding.severity is Severity.BLOW]
@@ -83,7 +89,7 @@ def _freeze(session: Session, run: Run, blow: Finding, now: datetime) -> None:
     session.expire(job)
 
 
-def _warn(session: Session, run: Run, findings: tuple[Finding, ...], now: datetime) -> None:
+def _warn(session: Session, run: Run, findings: Sequence[Finding], now: datetime) -> None:
     run.warnings = [*run.warnings, *({"code": one.code.value, "message": one.text} for one in findings)]
     if run.status in (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_WARNINGS):
         run.status = TaskStatus.COMPLETED_WITH_WARNINGS
