@@ -39,6 +39,9 @@ proof-crash: $(READY_DEV) ## Kill the worker at every system call of a run's com
 proof-integrity: $(READY_DEV) ## Damage archives in thousands of ways: every one is flagged, none is restored
 	$(BIN)/python -m tests.proof.integrity $(INTEGRITY_FLAGS)
 
+proof-restore: $(READY_DEV) ## Restore 200 busy databases and compare; kill 200 restores, and one at every call of the swap
+	$(BIN)/python -m tests.proof.restores $(RESTORE_FLAGS)
+
 proof-retention: $(READY_DEV) ## Walk 100,000 steps of backups, clocks, policies, people and kills: RETENTION_STEPS
 	$(BIN)/python -m tests.proof.retention_machine --steps $(or $(RETENTION_STEPS),100000)
 
@@ -69,4 +72,4 @@ $(READY_DEV): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(READY)
 
-.PHONY: help run test quick lint bench bench-load bench-drill proof-crash proof-retention proof-integrity screenshots lock vendor clean
+.PHONY: help run test quick lint bench bench-load bench-drill proof-crash proof-restore proof-retention proof-integrity screenshots lock vendor clean

@@ -100,10 +100,10 @@ def with_journal(plan: RestorePlan, journal: Journal) -> RestorePlan:
     return replace(plan, journal=journal.last)
 
 
-def hashes(server: PostgresServer, database: str) -> dict[str, str]:
+def hashes(server: PostgresServer, database: str, *, sequences: bool = True) -> dict[str, str]:
     """Content of a database that nobody writes to."""
     with server.connect(database) as connection, connection.transaction():
-        return content_hashes(connection, SilentReporter())
+        return content_hashes(connection, SilentReporter(), sequences=sequences)
 
 
 def databases(server: PostgresServer) -> set[str]:
