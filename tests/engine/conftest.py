@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.drills import empty_database, scratch_cluster
 from tests.support.odoo_database import OdooDatabase, build_odoo_database
 from tests.support.postgres import PostgresServer, running_server
 from tests.support.sshd import SshServer, running_sshd
+from webapp.engine.drill.cluster import Cluster
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +39,20 @@ def ssh_server() -> Iterator[SshServer]:
     """An sshd of our own."""
     with running_sshd() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def drill_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A drill's cluster in its cage."""
+    with scratch_cluster(tmp_path_factory.mktemp("drills")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def drill_database(drill_cluster: Cluster) -> Cluster:
+    """The drill's cluster, its database as new."""
+    empty_database(drill_cluster)
+    return drill_cluster
 
 
 @pytest.fixture

@@ -14,15 +14,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.support.drills import HEAD, TAIL, answers, plan_of, written_zip
+from tests.support.drills import HEAD, TAIL, answers, load_dump, plan_of, written_zip
 from tests.support.postgres_backups import StoppingReporter
 from webapp.core.errors import ArchiveError, HoldfastError, TaskStopped
 from webapp.core.status import ErrorCode
 from webapp.engine.drill.cage import Strength
-from webapp.engine.drill.cluster import ADMIN, Cluster, create_database, new_name, open_cluster
+from webapp.engine.drill.cluster import ADMIN, Cluster
 from webapp.engine.drill.dump_reader import DumpReader
-from webapp.engine.drill.load import Loader, LoadReport, read_head
-from webapp.engine.drill.programs import find_servers
 from webapp.engine.drill.run import run
 from webapp.engine.report import SilentReporter
 
@@ -75,33 +73,6 @@ def canaries(aviary: Path) -> Iterator[Canaries]:
         yield birds
         over.set()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    directory = tmp_path_factory.mktemp("drills")
-    reporter = SilentReporter()
-    name = new_name(1, 1)
-    newest = max(find_servers(), key=lambda server: server.major)
-    with open_cluster(newest, str(directory), name, database="prod", reserve_bytes=0, reporter=reporter) as running:
-        create_database(running, "UTF8")
-        yield running
-    assert os.listdir(directory) == []
-
-
-@pytest.fixture
-def database(cluster: Cluster) -> Cluster:
-    """The cluster, its database as new."""
-    with cluster.connect(ADMIN, database="postgres") as session:
-        session.execute("DROP DATABASE prod WITH (FORCE)")
-    create_database(cluster, "UTF8")
-    return cluster
-
-
-def load(cluster: Cluster, dump: str) -> LoadReport:
-    data = (HEAD + dump + TAIL).encode()
-    reader = DumpReader(data[start : start + 500] for start in range(0, len(data), 500))
-    return Loader(cluster, read_head(reader), reader, jobs=2, reporter=SilentReporter()).load()
 
 
 TABLE = "CREATE TABLE public.t (id integer, name text);\nCOPY public.t (id, name) FROM stdin;\n1\tone\n2\ttwo\n\\.\n"
@@ -170,31 +141,31 @@ def test_a_command_to_psql_is_never_run(case: str, canaries: Canaries) -> None:
     assert canaries.touched() == []
 
 
-def test_what_looks_like_a_command_in_rows_and_texts_is_none(database: Cluster) -> None:
+def test_what_looks_like_a_command_in_rows_and_texts_is_none(drill_database: Cluster) -> None:
     odd = "COPY public.t (id, name) FROM stdin;\n3\t\\\\! touch /tmp/x\n4\t\\\\.\n\\.\n"
 
-    report = load(database, TABLE + odd + "COMMENT ON TABLE public.t IS '\n\\! touch /tmp/x\n';\n")
+    report = load_dump(drill_database, TABLE + odd + "COMMENT ON TABLE public.t IS '\n\\! touch /tmp/x\n';\n")
 
     assert report.rows == {"public.t": 4}
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_code_in_a_dump_does_not_leave_the_cage(case: str, database: Cluster, canaries: Canaries) -> None:
+def test_code_in_a_dump_does_not_leave_the_cage(case: str, drill_database: Cluster, canaries: Canaries) -> None:
     dump = REFUSED[case].format(file=canaries.file, port=canaries.port, directory=canaries.directory)
 
     with pytest.raises(HoldfastError) as raised:
-        load(database, dump)
+        load_dump(drill_database, dump)
 
     assert raised.value.code in (ErrorCode.DRILL_IMPOSSIBLE, ErrorCode.RESTORE_FAILED), raised.value.message
     assert raised.value.permanent
     assert canaries.touched() == []
 
 
-def test_what_only_a_superuser_may_make_is_left_out_and_said(database: Cluster, canaries: Canaries) -> None:
+def test_what_only_a_superuser_may_make_is_left_out_and_said(drill_database: Cluster, canaries: Canaries) -> None:
     call = f"host=127.0.0.1 port={canaries.port} dbname=x connect_timeout=2"
 
-    report = load(
-        database,
+    report = load_dump(
+        drill_database,
         TABLE
         + "CREATE FUNCTION public.e() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;\n"
         + "CREATE EVENT TRIGGER x ON ddl_command_end EXECUTE FUNCTION public.e();\n"
@@ -207,22 +178,22 @@ def test_what_only_a_superuser_may_make_is_left_out_and_said(database: Cluster, 
     assert canaries.touched() == []
 
 
-def test_even_a_superuser_could_not_get_out(database: Cluster, canaries: Canaries) -> None:
-    if database.cage.strength is not Strength.FULL:
+def test_even_a_superuser_could_not_get_out(drill_database: Cluster, canaries: Canaries) -> None:
+    if drill_database.cage.strength is not Strength.FULL:
         pytest.skip("this kernel gives us no namespaces")
     call = f"exec 3<>/dev/tcp/127.0.0.1/{canaries.port}"
 
     for command in (f"touch {canaries.file}", f"bash -c '{call}'", "touch /etc/holdfast-canary"):
-        with pytest.raises(psycopg.Error), database.connect(ADMIN) as session:
+        with pytest.raises(psycopg.Error), drill_database.connect(ADMIN) as session:
             session.execute(f"COPY (SELECT 1) TO PROGRAM $x${command}$x$".encode())
 
     assert canaries.touched() == []
     assert not Path("/etc/holdfast-canary").exists()
 
 
-def test_the_loader_reaches_its_own_database_only(database: Cluster) -> None:
+def test_the_loader_reaches_its_own_database_only(drill_database: Cluster) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf"):
-        database.connect(database="postgres")
+        drill_database.connect(database="postgres")
 
 
 def test_settings_that_a_dump_gives_its_role_do_not_reach_the_questions(tmp_path: Path, canaries: Canaries) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.support.archives import MOMENT, MemorySink, store_name
+from tests.support.archives import MOMENT, MemorySink
 from tests.support.odoo_database import OdooDatabase
 from tests.support.odoo_zip import manifest_json
 from tests.support.postgres import PostgresServer
@@ -19,6 +20,10 @@ from webapp.core.reports import Check, SourceFacts
 from webapp.core.restore_plans import DrillPlan, DrillReport
 from webapp.core.status import ArchiveFormat, Content
 from webapp.engine.archive.zip_writer import ZipWriter
+from webapp.engine.drill.cluster import ADMIN, Cluster, create_database, new_name, open_cluster
+from webapp.engine.drill.dump_reader import DumpReader
+from webapp.engine.drill.load import Loader, LoadReport, read_head
+from webapp.engine.drill.programs import find_servers
 from webapp.engine.report import SilentReporter
 
 HEAD = (
@@ -101,9 +106,31 @@ def written_zip(path: Path, dump: str, *, files: Mapping[str, bytes] | None = No
     return manifest_of(path, facts, is_odoo=odoo, has_filestore=odoo)
 
 
+@contextmanager
+def scratch_cluster(directory: Path) -> Iterator[Cluster]:
+    """A cluster for many loads, of the newest PostgreSQL that is here."""
+    newest = max(find_servers(), key=lambda server: server.major)
+    reporter = SilentReporter()
+    with open_cluster(
+        newest, str(directory), new_name(1, 1), database="prod", reserve_bytes=0, reporter=reporter
+    ) as cluster:
+        yield cluster
+
+
+def empty_database(cluster: Cluster) -> None:
+    """Its database, made anew."""
+    with cluster.connect(ADMIN, database="postgres") as session:
+        session.execute("DROP DATABASE IF EXISTS prod WITH (FORCE)")
+    create_database(cluster, "UTF8")
+
+
+def load_dump(cluster: Cluster, dump: str) -> LoadReport:
+    """Load this, between the head and tail of every dump, as a drill does."""
+    data = (HEAD + dump + TAIL).encode()
+    reader = DumpReader(data[start : start + 500] for start in range(0, len(data), 500))
+    return Loader(cluster, read_head(reader), reader, jobs=2, reporter=SilentReporter()).load()
+
+
 def answers(report: DrillReport) -> dict[str, Check]:
     """The checks by their keys."""
     return {check.key: check for check in report.checks}
-
-
-__all__ = ["HEAD", "TAIL", "answers", "backed_up", "manifest_of", "plan_of", "store_name", "written_zip"]
