@@ -57,6 +57,9 @@ HOSTILE = {
     "escape string goes on": b"SELECT E'a'\n'\\' ';\n\\! touch CANARY\n --';",
     "escape string goes on after a comment": b"SELECT E'a' -- x\n'\\' ';\n\\! touch CANARY\n --';",
     "dollar after a number": b"SELECT 1$$ ' $$ \\! touch CANARY\n ';",
+    "dollar in a name": b"SELECT a$$ ' $$ \\! touch CANARY\n ';",
+    "junk and escape string": b"SELECT 1ae'\\' ';\n\\! touch CANARY\n --';",
+    "later number and escape string": b"SELECT a, b, c, d, 1.e'\\' ';\n\\! touch CANARY\n --';",
     "nul": b"SELECT 'a\0';\n",
     "strings off": b"SET standard_conforming_strings = off;",
     "client encoding": b"SET client_encoding = 'SJIS';",
@@ -138,7 +141,7 @@ PASSING = (
     b"INSERT INTO a VALUES (1.5e10, E'it\\'s \\\\ ;', 'back\\slash', U&'d\\0061t', B'101', x'1F', ARRAY[E'a', 'b']);",
     b"ALTER TABLE \"a;\\b\" ADD CONSTRAINT c CHECK ((x)::text ~ '^\\d+$'::text);",
     b"SELECT $1 + $2;",
-    b"SELECT a$$ ' $$ in a string ';",
+    b"SELECT date'2026-01-01', x.e;",
     b"CREATE USER MAPPING FOR odoo SERVER s;",
     b"DO $do$BEGIN PERFORM 1; END$do$;",
 )

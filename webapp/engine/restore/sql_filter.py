@@ -21,7 +21,8 @@ Judge = Callable[[bytes], bool]
 """Given a statement without its semicolon (of a very long one the beginning): whether it passes. May raise ArchiveError."""
 
 HEAD_BYTES = 256 * 1024
-_CONTEXT_BYTES = 1
+# What is looked back at, to tell an E'…' from a name in front of a quote: the longest name fits.
+_CONTEXT_BYTES = 130
 _LONGEST_WORD = 64 * 1024
 # As many bytes are waited for behind a token that may go on: a dollar tag, a restrict line.
 _LOOK_AHEAD = 160
@@ -30,6 +31,12 @@ _TOKEN = re.compile(
     rb"(?P<end>;)|(?P<open>\()|(?P<close>\))|(?P<line>--)|(?P<block>/\*)|(?P<quote>['\"])|(?P<meta>\\)|(?P<dollar>\$)"
     rb"|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)|(?P<number>[0-9][A-Za-z0-9_$.\x80-\xff]*)"
 )
+# Once a statement is known not to make a routine, its words do not matter any more.
+_MARK = re.compile(
+    rb"(?P<end>;)|(?P<open>\()|(?P<close>\))|(?P<line>--)|(?P<block>/\*)|(?P<quote>['\"])|(?P<meta>\\)|(?P<dollar>\$)"
+)
+_NAME_BYTE = re.compile(rb"[A-Za-z0-9_$\x80-\xff]")
+_RUN = re.compile(rb"[A-Za-z0-9_$.\x80-\xff]*\Z")
 _PLAIN_NUMBER = re.compile(rb"[0-9][0-9.]*(?:[eE][0-9]*)?")
 _DOLLAR_TAG = re.compile(rb"\$(?:[A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$")
 _PARAMETER = re.compile(rb"\$[0-9]+(?![A-Za-z0-9_$\x80-\xff])")
@@ -86,10 +93,11 @@ class DumpFilter:
         self._begins = 0
         self._words = 0
         self._letters = b""
+        self._pattern = _TOKEN
 
     def _top(self, buffer: bytes, final: bool) -> bool:
         """Outside literals and comments, up to the next token; False when more bytes are needed."""
-        match = _TOKEN.search(buffer, self._at)
+        match = self._pattern.search(buffer, self._at)
         if match is None:
             held = 0 if final or buffer[-1:] not in (b"-", b"/") else 1  # Half of the beginning of a comment?
             self._pass_by(buffer, max(self._at, len(buffer) - held))
@@ -150,14 +158,25 @@ class DumpFilter:
         self._step = self._block_comment
 
     def _take_quote(self, token: bytes, buffer: bytes) -> None:
-        if self._after_escaped and token == b"'":
-            raise refused("it goes on with a string in a way that pg_dump does not write")
         self._keep(token)
         self._tag = token
         self._step = self._literal
+        if token != b"'":
+            return
+        if self._after_escaped:
+            raise refused("it goes on with a string in a way that pg_dump does not write")
+        quote = self._at - 1
+        run = _RUN.search(buffer, max(0, quote - _CONTEXT_BYTES), quote)
+        before = run[0] if run else b""
+        if before in (b"e", b"E"):
+            self._step = self._escaped_string
+        elif before[-1:] in (b"e", b"E") and (before[:1] in b"0123456789$." or b"." in before or len(before) > 100):
+            raise refused("it holds a string that psql's versions read in different ways")
 
     def _take_dollar(self, token: bytes, buffer: bytes) -> None:
         start = self._at - 1
+        if start and _NAME_BYTE.match(buffer, start - 1):
+            raise refused("it holds a dollar sign in a name, which pg_dump puts into quotes")
         tag = _DOLLAR_TAG.match(buffer, start)
         if tag is not None:
             self._keep(tag[0])
@@ -172,25 +191,24 @@ class DumpFilter:
         self._at = parameter.end()
 
     def _take_number(self, token: bytes, buffer: bytes) -> None:
-        following = buffer[self._at : self._at + 1]
-        if not _PLAIN_NUMBER.fullmatch(token) or (token[-1:] in b"eE" and following == b"'"):
+        if not _PLAIN_NUMBER.fullmatch(token):
             raise refused(f"it holds {strip_controls(token[:20].decode('utf-8', 'replace'))!r}, which is no number")
         self._keep(token)
 
     def _take_word(self, token: bytes, buffer: bytes) -> None:
         self._keep(token)
         self._note_word(token.lower())
-        if token in (b"e", b"E") and buffer[self._at : self._at + 1] == b"'":
-            self._keep(b"'")
-            self._at += 1
-            self._step = self._escaped_string
 
     def _note_word(self, word: bytes) -> None:
         """What psql does with identifiers, to know that it is inside BEGIN ATOMIC … END."""
         if self._words < 4:
             self._letters += word[:1] if word in _ROUTINE_WORDS else b"?"
         self._words += 1
-        if not self._letters.startswith(_ROUTINE) or self._parentheses:
+        if not self._letters.startswith(_ROUTINE):
+            if not any(form.startswith(self._letters) for form in _ROUTINE):
+                self._pattern = _MARK
+            return
+        if self._parentheses:
             return
         if word == b"begin" or (word == b"case" and self._begins):
             self._begins += 1
