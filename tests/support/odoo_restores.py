@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 # Odoo answers 303, though …
 DATA_MISSING = "data missing"
+ROW_MISSING = "row missing"
 FILES_NESTED = "files nested"
 FILES_MISSING = "files missing"
 NOT_NEUTRALISED = "not neutralised"
@@ -66,6 +67,8 @@ def _loaded(dump: bytes, form: Mapping[str, str], version: str, fault: str) -> b
     """psql ignores errors: a COPY that fails leaves its table empty and nobody knows."""
     if fault == DATA_MISSING:
         dump = _PARTNERS.sub(rb"\1\3", dump)
+    if fault == ROW_MISSING:
+        dump = _PARTNERS.sub(lambda found: found[1] + found[2][found[2].index(b"\n") + 1 :] + found[3], dump)
     if form.get("copy", "").lower() in ("true", "1", "on", "yes") and fault != UUID_KEPT:
         dump = _UUID.sub(rb"\g<1>" + str(uuid.uuid4()).encode(), dump)
     if is_neutralised(form, version) and fault != NOT_NEUTRALISED:

@@ -169,6 +169,7 @@ def _compare_rows(plan: RestorePlan, archive: Evidence, found: Evidence, notes: 
     there = _counts(found)
     lost: list[str] = []
     fewer: list[str] = []
+    cleaned: list[str] = []
     for table, count in sorted(wanted.items()):
         now = there.get(table)
         if now is not None and now >= count:
@@ -177,14 +178,22 @@ def _compare_rows(plan: RestorePlan, archive: Evidence, found: Evidence, notes: 
         tolerated = _VOLATILE.fullmatch(table) or table in notes.transient
         if plan.options.neutralise and _EMPTIED.fullmatch(table):
             tolerated = True
-        (lost if not tolerated and (now is None or now * 2 < count) else fewer).append(text)
+        if tolerated:
+            cleaned.append(text)
+        else:
+            (lost if now is None or now * 2 < count else fewer).append(text)
     total = format_count(sum(there.values()))
     if lost:
         detail = f"Odoo says that it restored the backup, but data is missing: {_some(lost)}."
         hint = "Odoo ignores errors of psql. Its log, and a restore to PostgreSQL, tell which."
         return Check("restored_rows", title, CheckState.FAILED, detail, total, hint, ErrorCode.RESTORE_DIFFERS)
     if fewer:
-        detail = f"Odoo cleans up at once: {_some(fewer)}. Every other table has all its rows."
+        detail = f"Some rows are not there: {_some(fewer)}. Every other table has all its rows."
+        hint = "Odoo's own clean-up may have removed them, which begins as soon as it serves the database. Look at these tables."
+        code = ErrorCode.RESTORE_DIFFERS
+        return Check("restored_rows", title, CheckState.WARNING, detail, total, hint, code)
+    if cleaned:
+        detail = f"Odoo cleans up at once: {_some(cleaned)}. Every other table has all its rows."
         return Check("restored_rows", title, CheckState.PASSED, detail, total)
     detail = f"{total} rows in {format_count(len(wanted))} tables: none has fewer than the archive."
     return Check("restored_rows", title, CheckState.PASSED, detail, total)
