@@ -1,9 +1,9 @@
 """`make proof-integrity`: damage archives in thousands of ways; every one is flagged, and none reaches a target.
 
 For each mutation of an archive or its side-car two questions are asked, as the product asks them: does a verification of the
-stored archive fail, and does the restore's own gate (``engine.restore.run``) refuse it before anything is said to the target? The
-target is a canary: a listening socket that remembers whoever knocks. Intact archives must pass both. Beside them stand the
-tools that people use instead, with what they would have missed.
+stored archive fail, and does the restore's own gate (``engine.restore.run``) refuse it before anything is said to the target?
+Every kind of target has its turn, and is a canary: an empty directory, or a socket that remembers whoever knocks. Intact archives
+must pass both. Beside them stand the tools that people use instead, with what they would have missed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tests.proof.specimens import Specimen, custom_specimens, zip_specimen
 from tests.support.postgres import running_server
 from webapp.core.errors import HoldfastError
 from webapp.core.manifest import Manifest
-from webapp.core.plans import PostgresPlan, Secret
+from webapp.core.plans import OdooHttpPlan, PostgresPlan, Secret, TlsPlan
 from webapp.core.restore_plans import RestoreOptions, RestorePlan
 from webapp.core.status import ArchiveFormat, RestoreTarget, VerificationLevel
 from webapp.engine.expectation import expectation_of_manifest
@@ -40,6 +40,8 @@ from webapp.engine.restore import run as restore_run
 from webapp.engine.restore.proof import require_verified
 from webapp.engine.shelf import read_side_car
 from webapp.engine.verify import verify_archive
+
+TARGET_NAME = "target"
 
 
 class Canary:
@@ -119,34 +121,48 @@ def is_flagged(directory: Path, specimen: Specimen) -> bool:
     return not report.passed
 
 
-def restore_plan(directory: Path, specimen: Specimen, manifest: Manifest, port: int) -> RestorePlan:
-    """To a new database where the canary listens."""
+def restore_plan(
+    directory: Path, specimen: Specimen, manifest: Manifest, port: int, target: RestoreTarget
+) -> RestorePlan:
+    """To where the canary listens, or into the empty directory beside the archive."""
     server = PostgresPlan("127.0.0.1", port, "canary", Secret("canary"), sslmode="disable", is_odoo=manifest.is_odoo)
+    odoo = OdooHttpPlan(f"http://127.0.0.1:{port}", Secret("canary"), tls=TlsPlan(allow_plain_http=True))
+    piece = "public.res_users" if manifest.is_odoo else "public.t0"
     return RestorePlan(
         task_id=1,
         fence=1,
         archive_path=str(directory / specimen.file_name),
         archive_format=manifest.archive_format,
         manifest=manifest,
-        target=RestoreTarget.NEW_DATABASE,
-        options=RestoreOptions(with_filestore=False),
+        target=target,
+        options=RestoreOptions(
+            with_filestore=False,
+            piece=piece if target is RestoreTarget.TABLE else "",
+            directory="" if target.is_database else str(directory / TARGET_NAME),
+        ),
         database="canary",
-        server=server,
+        server=server if target in (RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE) else None,
+        odoo=odoo if target is RestoreTarget.ODOO else None,
         temporary_name="canary__restoring_1_1",
+        kept_name="canary__before",
     )
 
 
-def is_refused(directory: Path, specimen: Specimen, canary: Canary) -> tuple[bool, bool]:
+def is_refused(
+    directory: Path, specimen: Specimen, canary: Canary, target: RestoreTarget = RestoreTarget.NEW_DATABASE
+) -> tuple[bool, bool]:
     """Whether the restore ended with an error, and whether the target, or the journal of changes to it, was touched."""
     manifest = believed_manifest(directory, specimen)
     if manifest is None:  # services.archives.read_manifest raises before there is a plan
         return True, False
     journal: list[Mapping[str, Any]] = []
-    before = canary.touched
+    before, into = canary.touched, directory / TARGET_NAME
+    into.mkdir()
+    plan = restore_plan(directory, specimen, manifest, canary.port, target)
     try:
-        restore_run.run(restore_plan(directory, specimen, manifest, canary.port), journal.append, SilentReporter())
+        restore_run.run(plan, journal.append, SilentReporter())
     except HoldfastError:
-        return True, canary.touched > before or bool(journal)
+        return True, canary.touched > before or bool(journal) or any(into.iterdir())
     return False, True
 
 
@@ -156,7 +172,8 @@ def passes(directory: Path, specimen: Specimen) -> bool:
     if manifest is None or is_flagged(directory, specimen):
         return False
     try:
-        require_verified(restore_plan(directory, specimen, manifest, 1), SilentReporter(), threads=1)
+        plan = restore_plan(directory, specimen, manifest, 1, RestoreTarget.NEW_DATABASE)
+        require_verified(plan, SilentReporter(), threads=1)
     except HoldfastError:
         return False
     return True
@@ -222,7 +239,7 @@ class Proof:
         with self._place() as place:
             specimen.lay_down(place, mutant.data, mutant.side_car)
             flagged = is_flagged(place, specimen)
-            refused, touched = is_refused(place, specimen, canary)
+            refused, touched = is_refused(place, specimen, canary, _target(number, specimen))
             # Of a side-car these tools know nothing, and another whole archive is whole for them.
             unseen = tuple(missed(tools, place / specimen.file_name)) if kind is not Kind.MANIFEST_EDIT else ()
         return Outcome(mutant, flagged, refused, touched, unseen)
@@ -239,6 +256,14 @@ class Proof:
                 if self.loud and done % 250 == 0:
                     print(f"  {what}: {done} of {count}, {time.monotonic() - began:.0f} s", flush=True)
                 yield answer
+
+
+def _target(number: int, specimen: Specimen) -> RestoreTarget:
+    """Each kind of target in turn, as far as it takes this format."""
+    kinds = [RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE, RestoreTarget.TABLE, RestoreTarget.DIRECTORY]
+    if specimen.manifest.archive_format is ArchiveFormat.ZIP:
+        kinds += [RestoreTarget.ODOO, RestoreTarget.FILESTORE]
+    return kinds[number // len(STRATA) % len(kinds)]
 
 
 class _Canaries:
