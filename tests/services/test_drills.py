@@ -26,7 +26,7 @@ from webapp.core.status import (
 )
 from webapp.engine.shelf import read_side_car
 from webapp.services import drill_policies, drills, tasks
-from webapp.services.archives import get_archive
+from webapp.services.archives import get_archive, newest_verified
 from webapp.services.store import the_shelf
 from webapp.services.wiring import wired
 from webapp.store.db import db, writing
@@ -130,6 +130,7 @@ def test_a_failed_drill_takes_the_archive_out_of_what_counts(job: Job, now: date
     assert "division by zero" in drill.error_message
     assert drill.checks
     assert kept.drill_status is VerificationStatus.FAILED
+    assert newest_verified(instance_id, "acme") is None
     assert drills.measured_restore_seconds(instance_id) is None
     assert not drills.newest_drills([instance_id])[instance_id].passed
 

@@ -138,7 +138,7 @@ def get_archive(archive_id: int) -> Archive:
 
 
 def newest_verified(instance_id: int, database: str, content: Content | None = None) -> Archive | None:
-    """The newest stored archive of the database that passed its verification."""
+    """The newest stored archive of the database that passed its verification, and has not failed a drill since."""
     query = (
         sa.select(Archive)
         .where(
@@ -146,6 +146,7 @@ def newest_verified(instance_id: int, database: str, content: Content | None = N
             Archive.database_name == database,
             Archive.state == ArchiveState.STORED,
             Archive.verification_status == VerificationStatus.PASSED,
+            Archive.drill_status != VerificationStatus.FAILED,
         )
         .order_by(Archive.taken_at.desc())
         .limit(1)

@@ -190,6 +190,7 @@ def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:
     newest = (
         sa.select(Archive.instance_id, Archive.database_name, sa.func.max(Archive.taken_at))
         .where(stored, Archive.verification_status == VerificationStatus.PASSED)
+        .where(Archive.drill_status != VerificationStatus.FAILED)
         .group_by(Archive.instance_id, Archive.database_name)
     )
     for instance_id, database, at in db.session.execute(newest):
