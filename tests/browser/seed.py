@@ -19,10 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from flask import Flask
 
 from tests.browser.seed_restores import add_restores
-from tests.support.app import ALICE, let_in_the_cast
+from tests.support.app import ALICE, BOB, let_in_the_cast
 from tests.support.factories import make_archive, make_run
 from tests.support.postgres import PASSWORD, SUPERUSER
 from webapp.assembly import bare_app
@@ -33,11 +34,13 @@ from webapp.core.status import (
     ArchiveState,
     Content,
     ErrorCode,
+    RetentionMode,
     StepStatus,
     TaskStatus,
     TaskType,
     VerificationStatus,
 )
+from webapp.services import points, retention_holds
 from webapp.services.backups import instance_directory
 from webapp.services.instance_rules import InstanceDraft
 from webapp.services.instances import create_instance, get_instance, mute_instance, pause_instance
@@ -156,10 +159,27 @@ def fill(app: Flask, port: int, filestore: Path, *, now: datetime) -> None:
         with writing():
             add_history(pasts, now)
         add_restores(instances["acme-prod"], now)
+        add_keeping(now)
         pause_instance(instances["stark-archive"], reason="moved to a new host", until=None, actor=ALICE, now=now)
         until = now + timedelta(days=1)
         mute_instance(instances["hooli-warehouse"], reason="line is down", until=until, actor=ALICE, now=now)
         db.session.remove()
+
+
+def add_keeping(now: datetime) -> None:
+    """Job 3 keeps by rules, has one archive pinned and one in the trash; job 4 is frozen."""
+    with writing() as session:
+        job = session.get_one(Job, 3)
+        job.retention_mode, job.retention_rules = (
+            RetentionMode.RULES,
+            {"last": 1, "daily": 3, "weekly": 4, "monthly": 12},
+        )
+        query = sa.select(Archive.id).where(Archive.job_id == 3, Archive.state == ArchiveState.STORED)
+        stored = session.scalars(query.order_by(Archive.taken_at)).all()
+    points.pin(stored[0], "before the upgrade to 19", actor=BOB, now=now)
+    digest = points.deletion_preview(stored[1], now=now).digest
+    points.delete(stored[1], typed="", digest=digest, actor=BOB, now=now)
+    retention_holds.freeze(4, "The newest backup is 28 % smaller than usual.", actor=BOB, now=now)
 
 
 def add_instance(past: Past, now: datetime) -> int:

@@ -51,6 +51,10 @@ PAGES = {
     "job-new": "/instances/1/jobs/new",
     "job-edit": "/jobs/2/edit",
     "job-delete": "/jobs/2/delete",
+    "job-edit-rules": "/jobs/3/edit",
+    "job-retention": "/jobs/3/retention",
+    "job-retention-replayed": "/jobs/3/retention?retention_mode=keep_last_n&retention_value=2",
+    "job-retention-frozen": "/jobs/4/retention",
     "runs": "/runs",
     "runs-problems": "/runs?outcome=problems",
     "run-failed": "{failed}",
@@ -59,6 +63,9 @@ PAGES = {
     "task": "{test}",
     "restore-points": "/restore-points",
     "restore-points-deleted": "/restore-points?gone=1",
+    "restore-points-trash": "/restore-points/trash",
+    "restore-point-pin": "/restore-points/{point}/pin",
+    "restore-point-delete": "/restore-points/{point}/delete",
     "restore": "/restore/new",
     "restore-source": "/restore/new?source=1",
     "restore-target": "/restore/new?source=1&step=target",
@@ -74,6 +81,8 @@ PAGES = {
     "drill-failed": "{drill_failed}",
     "kept": "/kept-databases",
     "kept-remove": "/kept-databases/1/remove",
+    "refresh": "{refresh}",
+    "refresh-edit": "{refresh}/edit",
     "upload": "/restore-points/upload",
     "uploaded": "{uploaded}",
     "audit": "/audit?check=1",
@@ -90,7 +99,8 @@ PAGES = {
 }
 SHOWN = (
     *("overview", "instance", "job-edit", "run", "restore-source", "restore-target", "restore-options", "restore-check"),
-    *("restore-confirm", "restore-done", "drill"),
+    *("restore-confirm", "restore-done", "drill", "restore-points", "job-retention", "job-retention-frozen"),
+    *("job-edit-rules", "restore-points-trash", "restore-point-delete"),
 )
 
 Visit = Callable[..., None]
@@ -150,6 +160,7 @@ def places(browser: Any, holdfast: Holdfast, alice_state: Any) -> dict[str, str]
     uploaded = next(row["restore_point"] for row in archives if row["instance"] == "Uploads")
     found = {
         "uploaded": f"/restore-points/{uploaded}",
+        "refresh": "/refreshes/9",
         "check": f"/restore/checks/{checks[0]['id']}",
         "check_failed": f"/restore/checks/{checks[1]['id']}",
         "restore": f"/restores/{newest('restore', 'completed')}",
@@ -159,6 +170,7 @@ def places(browser: Any, holdfast: Holdfast, alice_state: Any) -> dict[str, str]
         "failed": f"/runs/{newest('backup', 'failed')}",
         "warnings": f"/runs/{newest('backup', 'completed_with_warnings')}",
         "test": f"/tasks/{newest('connection_test', 'completed')}",
+        "point": context.request.get("/restore-points.csv").text().splitlines()[1].split(",")[0],
     }
     context.close()
     return found

@@ -5,6 +5,7 @@ Right after a commit is the same moment as right before the next of these: nothi
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import threading
 from typing import Any
@@ -26,6 +27,7 @@ class Killer:
         self._left: int | None = None
         self._thread = 0
         self._engines: list[Engine] = []
+        self._connections: list[sqlite3.Connection] = []
         self._hooked = False
 
     def attach(self, engine: Engine) -> None:
@@ -34,6 +36,8 @@ class Killer:
             self._engines.append(engine)
             event.listen(engine, "before_cursor_execute", self._count)
             event.listen(engine, "commit", self._count)
+            event.listen(engine, "connect", lambda raw, _record: self._connections.append(raw))
+            engine.dispose()
         if not self._hooked:
             self._hooked = True
             sys.addaudithook(self._on_audit)  # cannot be removed; it only looks while armed
@@ -45,6 +49,14 @@ class Killer:
     def disarm(self) -> None:
         """Let everybody live."""
         self._left = None
+
+    def bury(self) -> None:
+        """What the system does with a dead process: its connections are closed, and what they had begun is rolled back."""
+        for raw in self._connections:
+            raw.close()
+        self._connections.clear()
+        for engine in self._engines:
+            engine.dispose(close=False)
 
     def _on_audit(self, name: str, _arguments: tuple[Any, ...]) -> None:
         if self._left is not None and name in DEADLY:

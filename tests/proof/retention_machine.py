@@ -486,10 +486,12 @@ class RetentionMachine(RuleBasedStateMachine):
             act()
         except Killed:
             COUNTED["killed"] += 1
+            db.session.registry.clear()
+            KILLER.bury()
             return True
         finally:
             KILLER.disarm()
-            release()
+        release()
         return False
 
     def newly(self, before: Shelf, state: ArchiveState) -> set[int]:

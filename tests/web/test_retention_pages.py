@@ -188,6 +188,9 @@ def test_one_of_many_is_deleted_and_taken_back(filled: Flask, bob: Browser, char
     digest = hidden(bob.get("/restore-points/1/delete").text, "digest")
 
     assert bob.submit("/restore-points/1/delete", digest=digest).location == "/restore-points/trash"
+    listed = charlie.get("/restore-points").text
+    assert "Trash (1)" in listed
+    assert "29 of 29 verified" in listed
     assert states(filled)[1] is ArchiveState.TRASHED
     assert "deleted by bob" in charlie.get("/restore-points/trash").text
     assert charlie.submit("/restore-points/1/take-back").status_code == 403

@@ -193,10 +193,7 @@ def _find_reasons(shelf: _Shelf, point: RetentionPoint) -> tuple[str, ...]:
     rules = (
         (point in shelf.counted[:1], "newest verified backup"),
         (point.archive_id in shelf.tested, "newest restore-tested backup"),
-        (
-            not point.counts and _must_wait(shelf, point),
-            "not verified, but not older than every verified backup that is kept",
-        ),
+        (not point.counts and _must_wait(shelf, point), _say_waiting(point)),
         (len(shelf.points) == 1, "last backup of this database"),
         (point.in_use, "in use"),
         (point.pinned, "pinned"),
@@ -211,6 +208,11 @@ def _must_wait(shelf: _Shelf, point: RetentionPoint) -> bool:
     oldest_kept = (shelf.wanted.finest or shelf.counted[:1])[-1]
     cutoff = shelf.wanted.cutoff
     return (cutoff is not None and point.taken_at >= cutoff) or point.taken_at >= oldest_kept.taken_at
+
+
+def _say_waiting(point: RetentionPoint) -> str:
+    fault = "failed its restore drill" if point.drill_failed and point.verified else "not verified"
+    return f"{fault}, but not older than every verified backup that is kept"
 
 
 def _say_dropped(policy: RetentionPolicy, point: RetentionPoint) -> str:

@@ -115,4 +115,6 @@ def _rule_of(kept: Kept) -> str:
     if kept.rule:
         return kept.rule
     first = kept.reasons[0].split()[0]
-    return first if first in tuple(Period) else "last"
+    if first in tuple(Period):
+        return first
+    return "last" if kept.reasons[0].startswith(("one of the newest", "the newest verified")) else "protected"
