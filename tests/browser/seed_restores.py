@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from tests.support.app import ALICE
 from webapp.core.reports import Check, CheckState
 from webapp.core.restore_plans import RestoreOptions, TargetFacts, TargetIdentity
 from webapp.core.status import (
@@ -27,6 +28,7 @@ from webapp.core.status import (
     VerificationLevel,
     VerificationStatus,
 )
+from webapp.services.refresh_jobs import RefreshDraft, create_refresh_job
 from webapp.store.db import db, writing
 from webapp.store.models import (
     Archive,
@@ -92,7 +94,7 @@ ASKED = (
         "attachments", "Attachments", GOOD, "Every row of ir_attachment has its file, and its SHA-1 is its name.", "500"
     ),
     Check("own_1", "Own question: invoices of this month", GOOD, "«42», as expected.", "42"),
-    Check("boot", "Odoo starts", NOT, "No Odoo is set up for drills (HOLDFAST_DRILL_BOOT_COMMAND)."),
+    Check("boot", "Odoo starts", NOT, "No Odoo is set up for drills (HOLDFAST_DRILL_BOOT)."),
 )
 MISSING = Check(
     "attachments",
@@ -131,6 +133,21 @@ def add_restores(instance_id: int, now: datetime) -> None:
         add_failed_restore(before, now - timedelta(days=3))
         add_upload(newest, now - timedelta(hours=5))
         assert check.id
+    add_refresh_job(instance_id, now)
+
+
+def add_refresh_job(instance_id: int, now: datetime) -> None:
+    """A copy for testing, made anew on Mondays."""
+    draft = RefreshDraft(
+        name="Monday's copy",
+        source_instance_id=instance_id,
+        database="acme_prod",
+        target_instance_id=instance_id,
+        target_database="acme_staging",
+        cron="0 5 * * 1",
+        keep_days="2",
+    )
+    create_refresh_job(draft, actor=ALICE, now=now)
 
 
 def add_check(
