@@ -14,6 +14,7 @@ from tests.support.odoo_database import OdooDatabase
 from tests.support.postgres import PostgresServer
 from webapp.core.status import ArchiveFormat, Content
 
+pytestmark = pytest.mark.slow
 CUSTOM = {"format": ArchiveFormat.CUSTOM, "content": Content.DATABASE}
 
 

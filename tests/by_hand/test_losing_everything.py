@@ -30,6 +30,7 @@ from webapp.store.db import db, writing
 from webapp.store.models import Instance, Run
 
 __all__ = ["bare_shell", "data_directory"]
+pytestmark = pytest.mark.slow
 
 
 def clock() -> datetime:
