@@ -34,7 +34,7 @@ from webapp.engine.restore.kept import remove_kept
 from webapp.engine.restore.run import run
 from webapp.engine.restore.settle import settle
 
-NEW_STEPS = ("create", "load", "files", "place")
+NEW_STEPS = ("load", "place")
 REPLACE_STEPS = ("create", "load", "files", "bar", "swap", "exchange")
 
 
@@ -126,7 +126,7 @@ def test_a_new_database_struck_at_a_step_is_not_there(
     assert not list((tmp_path / "files").glob("*"))
 
 
-@pytest.mark.parametrize("step", ["load", "swap", "exchange"])
+@pytest.mark.parametrize("step", ["files", "exchange"])
 def test_a_worker_killed_at_a_step_leaves_a_target_that_can_be_settled(
     live: Live, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved, step: str, tmp_path: Path
 ) -> None:

@@ -15,8 +15,9 @@ from webapp.engine.report import Reporter
 from webapp.engine.restore.dump_source import DumpHead, newest_tools, read_head
 
 Answer = tuple[CheckState, str, str, str, ErrorCode | None]  # state, detail, value, hint, code
+# Before version 13 no extension was trusted, and there was no such column.
 _EXTENSIONS = """
-SELECT e.name, bool_or(v.superuser AND NOT v.trusted)
+SELECT e.name, bool_or(v.superuser AND NOT coalesce((to_jsonb(v) ->> 'trusted')::boolean, false))
 FROM pg_available_extensions e JOIN pg_available_extension_versions v
     ON v.name = e.name AND v.version = e.default_version
 WHERE e.name = ANY (%s) GROUP BY e.name

@@ -39,7 +39,7 @@ from webapp.engine.restore.databases import (
     set_open,
 )
 from webapp.engine.restore.dump_source import read_head
-from webapp.engine.restore.ending import end, finish_replacement
+from webapp.engine.restore.ending import end, finish_replacement, kept_files
 from webapp.engine.restore.filling import Filled, Filling, place_and_paths, wants_files
 from webapp.engine.restore.journal import Journal
 from webapp.engine.restore.places import Paths, Place
@@ -137,7 +137,7 @@ class _Restoring:
         plan = self.plan
         connected = control.info.user
         owner = plan.options.owner or (old.owner if old is not None else connected)
-        wanted = _shape(plan, old, owner, self.reporter)
+        wanted = _shape(plan, old, owner, control, self.reporter)
         if wants_files(plan):
             self._require_free_paths(old)
         self.keeper.before("create", old_oid=old.oid if old is not None else None)
@@ -187,8 +187,7 @@ class _Restoring:
         trail = self.keeper.before("exchange")
         finish_replacement(plan, trail, control, self.reporter)
         kept = TargetIdentity(now.system_identifier, old.oid)
-        kept_files = trail.kept_path if trail.new_inode is not None else ""
-        return _result(plan, filled, RestoreOutcome.REPLACED, kept, kept_files)
+        return _result(plan, filled, RestoreOutcome.REPLACED, kept, kept_files(plan, trail, self.reporter))
 
     def _place(self) -> tuple[Place, Paths]:
         """The place and paths that were written down when the files were unpacked."""
@@ -197,12 +196,15 @@ class _Restoring:
         return place, Paths(trail.final_path, trail.temporary_path, trail.kept_path)
 
 
-def _shape(plan: RestorePlan, old: Database | None, owner: str, reporter: Reporter) -> NewDatabase:
+def _shape(plan: RestorePlan, old: Database | None, owner: str, control: Connection, reporter: Reporter) -> NewDatabase:
     """Odoo's own shape for a new database (collation C); that of the one which is replaced where encodings agree."""
     encoding = read_head(plan.archive_path, plan.archive_format, reporter).encoding
     if old is not None and old.encoding.upper() == encoding.upper():
         return NewDatabase(plan.temporary_name, owner, old.encoding, old.collate, old.ctype)
-    return NewDatabase(plan.temporary_name, owner, encoding)
+    template = find_database(control, "template0")
+    # A server's own character types may belong to another encoding; C goes with every one.
+    fits = template is None or template.encoding.upper() == encoding.upper()
+    return NewDatabase(plan.temporary_name, owner, encoding, ctype="" if fits else "C")
 
 
 def _taken(name: str) -> RestoreError:
@@ -218,7 +220,7 @@ def _result(
     filled: Filled,
     outcome: RestoreOutcome,
     kept: TargetIdentity | None = None,
-    kept_files: str = "",
+    kept_path: str = "",
 ) -> RestoreResult:
     files = f", {format_count(filled.files)} files" if filled.new_inode is not None else ""
     verb = "Replaced" if outcome is RestoreOutcome.REPLACED else "Restored"
@@ -230,6 +232,6 @@ def _result(
         filled.files,
         kept_name=plan.kept_name if kept is not None else "",
         kept_identity=kept,
-        kept_filestore=kept_files,
+        kept_filestore=kept_path,
         message=f"{verb} {plan.database}: {format_count(filled.tables)} tables, {format_count(filled.rows)} rows{files}.",
     )

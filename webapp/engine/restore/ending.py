@@ -52,7 +52,7 @@ def _finish(plan: RestorePlan, trail: Trail, control: Connection, reporter: Repo
         RestoreOutcome.REPLACED,
         kept_name=plan.kept_name if identity is not None else "",
         kept_identity=identity,
-        kept_filestore=trail.kept_path if trail.new_inode is not None else "",
+        kept_filestore=kept_files(plan, trail, reporter),
         message=f"Replaced {plan.database}; the last steps were made afterwards.",
     )
 
@@ -65,6 +65,14 @@ def finish_replacement(plan: RestorePlan, trail: Trail, control: Connection, rep
         place_of(plan.server.filestore).exchange(paths, trail.new_inode, reporter)
     statement = sql.SQL("ALTER DATABASE {} IS_TEMPLATE false ALLOW_CONNECTIONS true")
     control.execute(statement.format(sql.Identifier(plan.database)))
+
+
+def kept_files(plan: RestorePlan, trail: Trail, reporter: Reporter) -> str:
+    """Where the replaced filestore lies now, "" when there was none or it stayed where it is."""
+    assert plan.server is not None
+    if trail.new_inode is None or place_of(plan.server.filestore).inode(trail.kept_path, reporter) is None:
+        return ""
+    return trail.kept_path
 
 
 def _undo(plan: RestorePlan, trail: Trail, control: Connection, new: Database | None, reporter: Reporter) -> None:
