@@ -13,7 +13,7 @@ from tests.support.app import BOB, Browser, RecordingQueue
 from tests.support.factories import make_archive, make_instance, make_job, make_run
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ArchiveState, ErrorCode, TaskStatus, VerificationStatus
-from webapp.services import drills
+from webapp.services import drills, retention_holds
 from webapp.services.wiring import Wiring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Drill
@@ -137,3 +137,13 @@ def test_a_failed_drill_needs_attention(app: Flask, bob: Browser, point: int) ->
     text = bob.get("/").text
 
     assert "312 files are missing." in text
+
+
+def test_a_frozen_retention_needs_attention(app: Flask, bob: Browser, point: int) -> None:
+    with app.app_context():
+        retention_holds.freeze(1, "The newest backup is 28 % smaller than usual.", actor=BOB, now=datetime.now(UTC))
+        release()
+
+    text = bob.get("/").text
+
+    assert "Retention of «Nightly» waits: The newest backup is 28 % smaller than usual." in text

@@ -279,7 +279,8 @@ def _judge(instance: Instance, facts: _Facts, now: datetime, *, oldest: datetime
     if failed is not None:
         return FleetState.FAILED, failed.error_message, failed.hint, failed.id
     if facts.jobs.get(instance.id) and (is_late or _never_came(instance, facts, now)):
-        return FleetState.OVERDUE, _overdue_words(instance, oldest, now), "", None
+        _, why, hint, run_id = _find_disproved(instance, facts) or (None, "", "", None)
+        return FleetState.OVERDUE, f"{_overdue_words(instance, oldest, now)} {why}".strip(), hint, run_id
     unproven = _find_unproven(instance, facts)
     if unproven is not None and not running:
         return unproven
@@ -299,15 +300,18 @@ def _find_unproven(instance: Instance, facts: _Facts) -> Judgement | None:
     if unproven is not None:
         words = f"The newest restore point of {unproven.database_name} is not verified."
         return FleetState.UNVERIFIED, words, "Verify it, or raise the job's verification level.", unproven.run_id
+    return _find_disproved(instance, facts)
+
+
+def _find_disproved(instance: Instance, facts: _Facts) -> Judgement | None:
+    """The newest restore test, when it failed: its restore point counts no more."""
     drill = facts.drills.get(instance.id)
-    if drill is not None and not drill.passed:
-        archive = db.session.get_one(Archive, drill.archive_id)
-        wrong = next((item for item in archive.drill_report if item["state"] == "failed"), {"title": "", "detail": ""})
-        words = (
-            f"Backups run, but the newest restore test of {drill.database} failed: {wrong['title']}: {wrong['detail']}"
-        )
-        return FleetState.UNVERIFIED, words, wrong.get("hint", ""), archive.run_id
-    return None
+    if drill is None or drill.passed:
+        return None
+    archive = db.session.get_one(Archive, drill.archive_id)
+    wrong = next((item for item in archive.drill_report if item["state"] == "failed"), {"title": "", "detail": ""})
+    words = f"Backups run, but the newest restore test of {drill.database} failed: {wrong['title']}: {wrong['detail']}"
+    return FleetState.UNVERIFIED, words, wrong.get("hint", ""), archive.run_id
 
 
 def _find_warning(instance: Instance, facts: _Facts) -> Judgement | None:

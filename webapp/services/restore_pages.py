@@ -124,8 +124,13 @@ def find_newest(instance_id: int, database: str = "") -> Archive | None:
 
 
 def pick_newest(points: Sequence[Archive]) -> Archive:
-    """Of points that are ordered newest first: the first that is verified, else the first."""
-    return next((one for one in points if one.verification_status is VerificationStatus.PASSED), points[0])
+    """Of points that are ordered newest first: the first that is verified and failed no drill, else the first."""
+    good = (
+        one
+        for one in points
+        if one.verification_status is VerificationStatus.PASSED and one.drill_status is not VerificationStatus.FAILED
+    )
+    return next(good, points[0])
 
 
 def estimate_seconds(archive: Archive) -> float | None:
