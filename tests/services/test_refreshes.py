@@ -137,12 +137,14 @@ def test_a_refresh_that_its_look_forbids_touches_nothing(draft: RefreshDraft) ->
     assert "too old" in restore_rows()[0].error_message
 
 
-def test_the_newest_verified_restore_point_is_taken(draft: RefreshDraft, production: int) -> None:
+def test_the_newest_verified_restore_point_is_taken_but_no_safety_backup(draft: RefreshDraft, production: int) -> None:
     job = make_job(db.session.get_one(Instance, production), NOW, name="Hourly", enabled=False)
     newer = make_archive(make_run(job, NOW), NOW + timedelta(hours=2), odoo_version="18.0").id
     unproven = make_run(job, NOW)
     path = {"relative_path": "x/y", "verification_status": VerificationStatus.NOT_RUN}
     make_archive(unproven, NOW + timedelta(hours=3), **path)
+    spoilt = make_run(job, NOW, triggered_by="restore:12")
+    make_archive(spoilt, NOW + timedelta(hours=4), relative_path="x/z")
     create_refresh_job(draft, actor=ALICE, now=NOW)
 
     reconcile(NIGHT)

@@ -13,12 +13,11 @@ from sqlalchemy.orm import Session
 
 from webapp.core.errors import Conflict
 from webapp.core.restore_plans import RestoreOptions
-from webapp.core.status import ACTIVE_STATUSES, RestoreTarget
-from webapp.services.archives import newest_verified
+from webapp.core.status import ACTIVE_STATUSES, ArchiveState, RestoreTarget, VerificationStatus
 from webapp.services.restore_rules import has_filestore
-from webapp.services.restore_tasks import NewRestore, add_restore
+from webapp.services.restore_tasks import SAFETY, NewRestore, add_restore
 from webapp.store.db import db
-from webapp.store.models import Instance, Job, Restore, Slot
+from webapp.store.models import Archive, Instance, Job, Restore, Run, Slot
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ def add_refresh(job: Job, *, triggered_by: str, now: datetime, slot: Slot | None
     )
     if is_same_database(source, order.database, target, order.target_database):
         raise Conflict("A refresh never replaces the database that it restores from.", hint="Name another target.")
-    archive = newest_verified(source.id, order.database)
+    archive = find_newest_point(source.id, order.database)
     if archive is None:
         raise Conflict(
             f"There is no verified restore point of {source.name} / {order.database} to refresh from.",
@@ -91,6 +90,27 @@ def add_refresh(job: Job, *, triggered_by: str, now: datetime, slot: Slot | None
         remove_kept_at_once=order.keep_days == 0,
     )
     return add_restore(wanted, now=now)
+
+
+def find_newest_point(instance_id: int, database: str) -> Archive | None:
+    """The newest stored and verified archive of the database, safety backups left out.
+
+    What a safety backup holds is what somebody wanted to be rid of.
+    """
+    made_for_safety = sa.select(Run.id).where(Run.triggered_by.startswith(SAFETY))
+    query = (
+        sa.select(Archive)
+        .where(
+            Archive.instance_id == instance_id,
+            Archive.database_name == database,
+            Archive.state == ArchiveState.STORED,
+            Archive.verification_status == VerificationStatus.PASSED,
+            sa.or_(Archive.run_id.is_(None), Archive.run_id.not_in(made_for_safety)),
+        )
+        .order_by(Archive.taken_at.desc())
+        .limit(1)
+    )
+    return db.session.scalar(query)
 
 
 def find_active_refresh(session: Session, job_id: int) -> Restore | None:

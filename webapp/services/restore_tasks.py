@@ -14,6 +14,7 @@ from webapp.store.models import Restore
 
 TIME_LIMIT_SECONDS = 24 * 3600
 ATTEMPTS = 2
+SAFETY = "restore:"  # how ``triggered_by`` of a safety backup begins
 
 
 @dataclass(frozen=True, slots=True)

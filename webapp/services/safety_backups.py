@@ -24,6 +24,7 @@ from webapp.core.status import (
 from webapp.services.archives import archive_of_run
 from webapp.services.execution import Outcome, Pause
 from webapp.services.reporting import TaskReporter
+from webapp.services.restore_tasks import SAFETY
 from webapp.services.tasks import add
 from webapp.store.db import db
 from webapp.store.models import Instance, Job, Restore, Run
@@ -80,7 +81,7 @@ def _add_run(session: Session, restore: Restore, *, now: datetime) -> Run:
     run = Run(
         type=TaskType.BACKUP,
         title=f"{instance.name} / {restore.target_database}: safety backup before restore {restore.id}"[:200],
-        triggered_by=f"restore:{restore.id}",
+        triggered_by=f"{SAFETY}{restore.id}",
         instance_id=instance.id,
         instance_name=instance.name,
         job_id=job.id if job is not None else None,
