@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from webapp.core.errors import Conflict
 from webapp.core.restore_plans import RestoreOptions
 from webapp.core.status import ACTIVE_STATUSES, ArchiveState, RestoreTarget, VerificationStatus
-from webapp.services.restore_rules import has_filestore
+from webapp.services.restore_rules import has_filestore, targets_at
 from webapp.services.restore_tasks import SAFETY, NewRestore, add_restore
 from webapp.store.db import db
 from webapp.store.models import Archive, Instance, Job, Restore, Run, Slot
@@ -77,7 +77,7 @@ def add_refresh(job: Job, *, triggered_by: str, now: datetime, slot: Slot | None
         instance_name=target.name,
         database=order.target_database,
         options=RestoreOptions(
-            with_filestore=order.with_filestore and has_filestore(archive),
+            with_filestore=order.with_filestore and has_filestore(archive) and _keeps_files(target),
             new_identity=order.new_identity,
             neutralise=order.neutralise,
             owner=order.owner,
@@ -124,6 +124,11 @@ def is_same_database(source: Instance, database: str, target: Instance, target_d
     if database != target_database:
         return False
     return source.id == target.id or bool(_addresses(source) & _addresses(target))
+
+
+def _keeps_files(target: Instance) -> bool:
+    """Whether it has a place for attachments; without one the database comes alone, and the restore warns of it."""
+    return RestoreTarget.FILESTORE in targets_at(target)
 
 
 def _addresses(instance: Instance) -> set[str]:
