@@ -129,6 +129,26 @@ def test_what_cannot_be_made_harmless_is_not_restored_at_all(
     postgres_server.drop_database("odd")
 
 
+def test_a_copy_of_an_older_odoo_is_neutralised_too(
+    postgres_server: PostgresServer, second_server: PostgresServer, tmp_path: Path
+) -> None:
+    build_odoo_database(postgres_server, "odoo15", tmp_path / "filestore", rows=5, files=1, serie="15.0")
+    add_outward_tables(postgres_server, "odoo15")
+    older = (
+        "ALTER TABLE ir_mail_server DROP COLUMN smtp_authentication; DROP TABLE ir_ui_view, mail_push_device;"
+        "ALTER TABLE payment_provider RENAME TO payment_acquirer; ALTER TABLE ir_act_server DROP COLUMN webhook_url"
+    )
+    postgres_server.execute(older, "odoo15")
+    archive = take_archive(postgres_server.plan(tmp_path / "filestore"), "odoo15", tmp_path)
+
+    run(new_plan(archive, second_server.plan(tmp_path / "target"), "copy15", neutralise=True), Journal(), SilentReporter())
+
+    assert second_server.rows("SELECT smtp_host FROM ir_mail_server WHERE active", "copy15") == [("invalid",)]
+    assert second_server.rows("SELECT DISTINCT state FROM payment_acquirer", "copy15") == [("disabled",)]
+    postgres_server.drop_database("odoo15")
+    second_server.drop_database("copy15")
+
+
 def test_nobody_gets_in_or_finds_it_in_the_list_before_it_is_harmless(
     archives: dict[ArchiveFormat, Shelved], second_server: PostgresServer, tmp_path: Path
 ) -> None:

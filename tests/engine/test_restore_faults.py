@@ -12,8 +12,9 @@ import pytest
 from tests.support.database_restores import Journal, databases, new_plan, take_archive
 from tests.support.odoo_database import OdooDatabase
 from tests.support.postgres import PostgresServer
+from tests.support.postgres_backups import StoppingReporter
 from tests.support.restore_pieces import Shelved
-from webapp.core.errors import HoldfastError
+from webapp.core.errors import HoldfastError, TaskStopped
 from webapp.core.manifest import Manifest
 from webapp.core.status import ErrorCode, RestoreOutcome
 from webapp.engine.archive.digest import file_digest
@@ -205,3 +206,31 @@ def test_an_attachment_lost_on_the_way_is_found(
 
     assert caught.value.code is ErrorCode.RESTORE_DIFFERS
     assert prod.names[0] in caught.value.message
+
+
+@pytest.mark.parametrize("who", ["application_name = 'holdfast'", "application_name LIKE 'holdfast restore%'"])
+def test_a_session_ended_by_the_server_while_loading_leaves_nothing(
+    who: str, archive: Shelved, second_server: PostgresServer, tmp_path: Path
+) -> None:
+    class Ending(SilentReporter):
+        def progress(self, done: int, total: int | None = None, unit: str = "bytes", message: str = "") -> None:
+            second_server.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {who}")
+
+    with pytest.raises(HoldfastError) as caught:
+        run(new_plan(archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Ending())
+
+    assert caught.value.code in (ErrorCode.CONNECTION_LOST, ErrorCode.RESTORE_FAILED)
+    assert not list((tmp_path / "files").glob("*"))
+
+
+def test_a_cancelled_restore_leaves_nothing(archive: Shelved, second_server: PostgresServer, tmp_path: Path) -> None:
+    class Cancelled(StoppingReporter):
+        def progress(self, done: int, total: int | None = None, unit: str = "bytes", message: str = "") -> None:
+            if self.steps[-1] == "load" and not self.stopped:
+                self.stop()
+
+    with pytest.raises(TaskStopped):
+        run(new_plan(archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Cancelled())
+
+    assert not list((tmp_path / "files").glob("*"))
+    assert second_server.sessions() == []

@@ -9,7 +9,7 @@ _TABLES = """
 CREATE TABLE ir_cron (id serial PRIMARY KEY, cron_name varchar, active boolean DEFAULT true);
 CREATE TABLE ir_model_data (id serial PRIMARY KEY, module varchar, name varchar, model varchar, res_id integer);
 CREATE TABLE ir_mail_server (id serial PRIMARY KEY, name varchar NOT NULL, smtp_host varchar, smtp_port integer,
-    smtp_encryption varchar NOT NULL, smtp_authentication varchar, active boolean DEFAULT true);
+    smtp_encryption varchar NOT NULL, smtp_authentication varchar NOT NULL, active boolean DEFAULT true);
 CREATE TABLE mail_template (id serial PRIMARY KEY, name varchar, mail_server_id integer);
 CREATE TABLE fetchmail_server (id serial PRIMARY KEY, name varchar, active boolean);
 CREATE TABLE payment_provider (id serial PRIMARY KEY, name varchar, state varchar);
@@ -24,7 +24,8 @@ CREATE TABLE ir_ui_view (id serial PRIMARY KEY, key varchar, active boolean);
 _ROWS = """
 INSERT INTO ir_cron (cron_name) VALUES ('Autovacuum'), ('Send mails'), ('Fetch mails'), ('Charge cards');
 INSERT INTO ir_model_data (module, name, model, res_id) VALUES ('base', 'autovacuum_job', 'ir.cron', 1);
-INSERT INTO ir_mail_server (name, smtp_host, smtp_port, smtp_encryption) VALUES ('Main', 'smtp.example.com', 587, 'starttls');
+INSERT INTO ir_mail_server (name, smtp_host, smtp_port, smtp_encryption, smtp_authentication)
+    VALUES ('Main', 'smtp.example.com', 587, 'starttls', 'login');
 INSERT INTO mail_template (name, mail_server_id) VALUES ('Invoice', 1);
 INSERT INTO fetchmail_server (name, active) VALUES ('inbox', true);
 INSERT INTO payment_provider (name, state) VALUES ('Stripe', 'enabled'), ('Demo', 'test'), ('Wire', 'disabled');

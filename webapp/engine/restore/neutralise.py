@@ -59,7 +59,7 @@ def _emptied(title: str, table: str, *columns: str) -> Rule:
     )
 
 
-def _off(title: str, table: str, column: str = "active") -> Rule:
+def _off(title: str, table: str, column: str = "active", *, optional: bool = False) -> Rule:
     """A truth value is set to false."""
     return Rule(
         title,
@@ -67,6 +67,7 @@ def _off(title: str, table: str, column: str = "active") -> Rule:
         (column,),
         f"UPDATE public.{table} SET {column} = false WHERE {column} IS DISTINCT FROM false",
         f"SELECT count(*) FROM public.{table} WHERE {column} IS DISTINCT FROM false",
+        optional=optional,
     )
 
 
@@ -79,6 +80,8 @@ _AUTOVACUUM = (
     "SELECT res_id FROM public.ir_model_data WHERE module = 'base' AND model = 'ir.cron' AND name = 'autovacuum_job'"
 )
 _DUMMY = "neutralization - disable emails"
+_SERVER = ("name", "smtp_host", "smtp_port", "smtp_encryption", "active")
+_NO_DUMMY = "SELECT (count(*) <> 1)::int FROM public.ir_mail_server WHERE active AND smtp_host = 'invalid'"
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -96,13 +99,23 @@ RULES: tuple[Rule, ...] = (
         f"SELECT count(*) FROM public.ir_mail_server WHERE active IS DISTINCT FROM false AND name <> '{_DUMMY}'",
     ),
     # Without any active server Odoo falls back to the one on its command line; this one exists nowhere.
-    Rule(
+    Rule(  # Since Odoo 16 a server must say how one logs in.
         "Mail server that goes nowhere",
         "ir_mail_server",
-        ("active", "name", "smtp_host", "smtp_port", "smtp_encryption"),
-        "INSERT INTO public.ir_mail_server (name, smtp_host, smtp_port, smtp_encryption, active)"
-        f" VALUES ('{_DUMMY}', 'invalid', 1025, 'none', true)",
-        "SELECT (count(*) <> 1)::int FROM public.ir_mail_server WHERE active AND smtp_host = 'invalid'",
+        (*_SERVER, "smtp_authentication"),
+        f"INSERT INTO public.ir_mail_server ({', '.join(_SERVER)}, smtp_authentication)"
+        f" VALUES ('{_DUMMY}', 'invalid', 1025, 'none', true, 'login')",
+        _NO_DUMMY,
+        optional=True,
+    ),
+    Rule(
+        "Mail server that goes nowhere, older",
+        "ir_mail_server",
+        _SERVER,
+        f"INSERT INTO public.ir_mail_server ({', '.join(_SERVER)})"
+        f" SELECT '{_DUMMY}', 'invalid', 1025, 'none', true"
+        " WHERE NOT EXISTS (SELECT FROM public.ir_mail_server WHERE active AND smtp_host = 'invalid')",
+        _NO_DUMMY,
     ),
     _emptied("Mail servers of templates", "mail_template", "mail_server_id"),
     _off("Incoming mail servers", "fetchmail_server"),
@@ -154,18 +167,11 @@ RULES: tuple[Rule, ...] = (
         "DELETE FROM public.ir_config_parameter WHERE key LIKE 'mail.web\\_push\\_vapid%'",
         "SELECT count(*) FROM public.ir_config_parameter WHERE key LIKE 'mail.web\\_push\\_vapid%'",
     ),
-    Rule(
-        "Delivery carriers in production",
-        "delivery_carrier",
-        ("prod_environment",),
-        "UPDATE public.delivery_carrier SET prod_environment = false WHERE prod_environment IS DISTINCT FROM false",
-        "SELECT count(*) FROM public.delivery_carrier WHERE prod_environment IS DISTINCT FROM false",
-        optional=True,
-    ),
+    _off("Delivery carriers in production", "delivery_carrier", "prod_environment", optional=True),
     _off("Log in by other services", "auth_oauth_provider", "enabled"),
     _emptied("Google calendars", "res_users_settings", "google_calendar_rtoken", "google_calendar_token"),
     _emptied("Microsoft calendars", "res_users", "microsoft_calendar_rtoken", "microsoft_calendar_token"),
-    _cleared("Electronic invoices' proxies", "account_edi_proxy_client_user"),
+    _off("Electronic invoices' proxies", "account_edi_proxy_client_user", optional=True),
 )
 
 
