@@ -156,10 +156,12 @@ def test_a_plain_role_that_may_create_databases_is_enough(
     server = second_server.plan(tmp_path, user="plain", password=Secret("plain"))
     run(new_plan(archive, server, "mine"), Journal(), SilentReporter())
     second_server.execute("INSERT INTO res_partner (name) VALUES ('new')", "mine")
+    second_server.execute("ALTER DATABASE mine SET log_statement = 'all'; ALTER DATABASE mine SET search_path = public, x")
 
     result = run(replace_plan(archive, server, "mine"), Journal(), SilentReporter())
 
     assert result.outcome is RestoreOutcome.REPLACED
     assert second_server.rows("SELECT count(*) FROM res_partner WHERE name = 'new'", "mine") == [(0,)]
+    assert second_server.rows("SHOW search_path", "mine") == [("public, x",)]
     second_server.drop_database("mine")
     second_server.drop_database("mine__before")

@@ -170,7 +170,11 @@ class _Restoring:
     def _replace(self, access: Access, control: Connection, old: Database, filled: Filled) -> RestoreResult:
         plan = self.plan
         self.reporter.step("swap", "Replace the database", f"The old one is kept as {plan.kept_name}")
-        inherit_settings(control, old, plan.temporary_name)
+        refused = inherit_settings(control, old, plan.temporary_name)
+        if refused:
+            self.reporter.log(
+                f"Settings of the old database that this role may not make: {', '.join(refused)}.", "warning"
+            )
         trail = self.keeper.before("bar", old_allowed=old.allows_connections, new_inode=filled.new_inode)
         assert trail.new_oid is not None
         set_open(control, plan.database, False)

@@ -160,25 +160,34 @@ def set_open(connection: Connection, name: str, allowed: bool) -> None:
     connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(sql.Identifier(name), word))
 
 
-def inherit_settings(connection: Connection, old: Database, new_name: str) -> None:
-    """Connection limit, settings and grants that belong to the database itself, which no dump holds."""
+def inherit_settings(connection: Connection, old: Database, new_name: str) -> list[str]:
+    """Connection limit, settings and grants that belong to the database itself, which no dump holds.
+
+    Answers with the settings that this role may not make.
+    """
     name = sql.Identifier(new_name)
+    limit = sql.Literal(old.connection_limit)
+    connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(name, limit))
+    refused = []
+    for setting, value in connection.execute(_SETTINGS, [old.oid]).fetchall():
+        statement = sql.SQL("ALTER DATABASE {} SET {} FROM CURRENT")
+        try:
+            with connection.transaction():
+                # Through a session's value: a list such as search_path cannot be written as one literal.
+                connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
+                connection.execute(statement.format(name, sql.SQL(".").join(map(sql.Identifier, setting.split(".")))))
+        except (psycopg.errors.InsufficientPrivilege, psycopg.errors.CantChangeRuntimeParam):
+            refused.append(str(setting))
+    grants = connection.execute(_GRANTS, [old.oid]).fetchall()
     with connection.transaction():
-        limit = sql.Literal(old.connection_limit)
-        connection.execute(sql.SQL("ALTER DATABASE {} CONNECTION LIMIT {}").format(name, limit))
-        for setting, value in connection.execute(_SETTINGS, [old.oid]).fetchall():
-            # Through a session's value: a list such as search_path cannot be written as one literal.
-            connection.execute("SELECT set_config(%s, %s, true)", [setting, value])
-            statement = sql.SQL("ALTER DATABASE {} SET {} FROM CURRENT")
-            connection.execute(statement.format(name, sql.SQL(".").join(map(sql.Identifier, setting.split(".")))))
-        grants = connection.execute(_GRANTS, [old.oid]).fetchall()
         if grants:
             connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(name))
         for privilege, grantee, grantable in grants:
             whom = sql.Identifier(grantee) if grantee else sql.SQL("PUBLIC")
             option = sql.SQL("WITH GRANT OPTION" if grantable and grantee else "")
-            statement = sql.SQL("GRANT {} ON DATABASE {} TO {} {}")
-            connection.execute(statement.format(sql.SQL(privilege), name, whom, option))
+            grant = sql.SQL("GRANT {} ON DATABASE {} TO {} {}")
+            connection.execute(grant.format(sql.SQL(privilege), name, whom, option))
+    return refused
 
 
 def list_sessions(connection: Connection, oid: int, but: tuple[int, ...] = ()) -> tuple[str, ...]:
