@@ -127,7 +127,7 @@ def restore_and_compare(source: PostgresServer, target: PostgresServer, director
             f"{name} ({way}): {line}"
             for line in _compare_files(witness.names, built.filestore, directory / "target" / name)
         ]
-    for database in sorted(databases(target)):
+    for database in sorted(one for one in databases(target) if one.startswith(name)):
         target.drop_database(database)
     source.drop_database(name)
     for leftover in (directory / f"archive-{number}", *(directory / "target").glob("*")):

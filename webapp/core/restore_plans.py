@@ -20,7 +20,7 @@ class RestoreOptions:
         with_filestore: Put the attachments' files in place too.
         new_identity: A copy: new ``database.uuid``, secret and creation date.
         neutralise: Mail servers, scheduled actions, payment providers … are disabled before anybody can connect.
-        owner: Role that owns the restored database; "" is the role that Holdfast connects as.
+        owner: Role that owns the restored database; "" is who owns the one that is replaced, else who Holdfast connects as.
         jobs: Parallel jobs of ``pg_restore``.
         piece: One attachment's name ("ab/abcd…") or one table ("public.res_partner"); "" for targets that take no piece.
         directory: Absolute path on the worker's machine for targets that end in a directory.
