@@ -49,13 +49,13 @@ def cut(chunks: list[bytes]) -> tuple[object, ...]:
         (item.statement, b"".join(piece.data for piece in item.rows)) if isinstance(item, CopyBlock) else item
         for item in reader
     ]
-    return found, reader.table_rows, reader.complete, reader.size, reader.majors
+    return found, reader.table_bytes, reader.complete, reader.size, reader.majors
 
 
 def test_a_dump_is_cut_into_statements_wherever_its_pieces_end() -> None:
     whole = cut([ODD])
 
-    assert whole[1:] == ({"public.T b": 3, "public.empty": 0}, True, len(ODD), [16])
+    assert whole[1:] == ({"public.T b": 17, "public.empty": 0}, True, len(ODD), [16])
     assert isinstance(whole[0], list)
     assert len(whole[0]) == 8
     assert whole[0][4] == (b'COPY public."T b" (id, "a;b") FROM stdin', b"1\tx\\\\.\n\\\\.\t2\n3\ty\n")

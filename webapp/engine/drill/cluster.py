@@ -34,6 +34,7 @@ ADMIN = "holdfast_admin"
 LOADER = "holdfast_drill"
 PORT = 5432
 LONGEST_SOCKET = 107
+CHECKSUMS_SINCE = 18
 START_SECONDS = 60
 DEAD_AFTER_SECONDS = 60
 _NAME = re.compile(r"drill-\d+-\d+-[0-9a-f]{8}")
@@ -58,10 +59,12 @@ _SETTINGS = {
     "logging_collector": "off",
     "lc_messages": "C",
     "shared_preload_libraries": "",
-    "allow_alter_system": "off",
     "max_prepared_transactions": "0",
     "bgwriter_lru_maxpages": "0",
+    "track_counts": "off",
 }
+# Since when servers know a setting.
+_NEWER_SETTINGS = {17: {"allow_alter_system": "off"}, 18: {"io_method": "sync"}}
 
 
 @dataclass(slots=True)
@@ -240,6 +243,8 @@ def _initialise(cluster: Cluster, reporter: Reporter) -> None:
     _give(cage, f"{home}/socket", f"{home}/boot", str(password))
     argv = [cluster.server.program("initdb"), "-D", f"{home}/data", "-U", ADMIN, "-A", "scram-sha-256", "-E", "UTF8"]
     argv += ["--lc-collate=C", "--no-sync", "--no-instructions", "--pwfile", str(password)]
+    if cluster.server.major >= CHECKSUMS_SINCE:
+        argv.append("--no-data-checksums")
     for ctype in ("C.UTF-8", "C"):
         done = _in_cage(cage, [*argv, f"--lc-ctype={ctype}", "--lc-messages=C"], reporter)
         if done.returncode == 0:
@@ -271,8 +276,8 @@ def _in_cage(cage: Cage, command: Sequence[str], reporter: Reporter) -> Finished
 def _running(cluster: Cluster, reporter: Reporter) -> Iterator[Background]:
     home = cluster.home
     settings = {**_SETTINGS, **_memory(), "unix_socket_directories": cluster.cage.inside(f"{home}/socket")}
-    if cluster.server.major < 17:
-        del settings["allow_alter_system"]
+    for major, newer in _NEWER_SETTINGS.items():
+        settings |= newer if cluster.server.major >= major else {}
     argv = [cluster.server.program("postgres"), "-D", f"{home}/data"]
     for name, value in settings.items():
         argv += ["-c", f"{name}={value}"]

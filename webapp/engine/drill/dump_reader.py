@@ -57,13 +57,12 @@ class CopyBlock:
 
 @dataclass(slots=True)
 class DumpReader:
-    """Iterate over it once. ``table_rows``, ``table_bytes``, ``statements`` and ``complete`` are right at the end.
+    """Iterate over it once. ``table_bytes``, ``statements`` and ``complete`` are right at the end.
 
     ``majors`` are the versions that its head names: of the server it was taken from and of pg_dump.
     """
 
     chunks: Iterator[bytes]
-    table_rows: dict[str, int] = field(default_factory=dict)
     table_bytes: dict[str, int] = field(default_factory=dict)
     statements: int = 0
     size: int = 0
@@ -244,7 +243,6 @@ class DumpReader:
     def _copy_rows(self, table: str) -> Iterator[Rows]:
         r"""The rows up to the line ``\.``."""
         at_line_start = True
-        self.table_rows.setdefault(table, 0)
         self.table_bytes.setdefault(table, 0)
         while not (at_line_start and self._take_end_marker()):
             stop = self._rows_end()
@@ -255,7 +253,6 @@ class DumpReader:
             data = self._buffer[self._at : stop]
             self._at = stop
             at_line_start = data.endswith(b"\n")
-            self.table_rows[table] += data.count(b"\n")
             self.table_bytes[table] += len(data)
             yield Rows(data, at_line_start)
 

@@ -2,7 +2,8 @@
 
 What comes before the data runs in order. Rows are dealt to the sessions as they come, those of one table to all of them.
 Then indexes and keys are made in parallel, then foreign keys: added without a look at the rows, which a dump's own statement
-takes alone and with a lock on both tables, and validated afterwards, in parallel. In the end the catalogue says the same.
+takes alone and with a lock on both tables, and validated afterwards, in parallel. Tables are unlogged: a cluster that nobody
+will miss needs no log of changes. But for that the catalogue says in the end what it would after psql.
 A statement of unknown shape waits for all before it, and all after it wait for it.
 """
 
@@ -23,7 +24,7 @@ from webapp.core.text import strip_controls
 from webapp.engine.drill.cluster import ADMIN, LOADER, Cluster, Connection
 from webapp.engine.drill.crew import RowLoader, Work, WorkFailed, run_works
 from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
-from webapp.engine.drill.statements import Shape, Understood, partitioned_table, plain_name, understand
+from webapp.engine.drill.statements import Shape, Understood, partitioned_table, plain_name, split_key, understand
 from webapp.engine.report import Reporter
 
 BATCH_STATEMENTS = 50
@@ -35,6 +36,10 @@ _MISSING_HERE = ("collation", "encoding", "extension", "access method")
 _HEAD_SHAPES = (Shape.SETTING, Shape.SCHEMA, Shape.EXTENSION, Shape.EXTENSION_COMMENT, Shape.COMMENT, Shape.RIGHTS)
 # What a newer pg_restore or pg_dump writes at the top, and since when servers know it.
 _SINCE = {b"SET transaction_timeout = 0": 17}
+_CREATE_TABLE, _CREATE_UNLOGGED = b"CREATE TABLE ", b"CREATE UNLOGGED TABLE "
+_PARTITIONS_LOGGED_SINCE = 18
+# A key on a table of as many bytes is worth two statements.
+LARGE_BYTES = 8 * 1024 * 1024
 _PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.FOREIGN_KEY, Shape.COMMENT)
 
 
@@ -111,9 +116,11 @@ class Loader:
         self._batch: list[bytes] = []
         self._batch_bytes = 0
         self._partitioned: set[str] = set()
+        self._tables: list[bytes] = []
         self._sessions: list[Connection] = []
         self._rows: list[RowLoader] = []
         self._indexes: list[Work] = []
+        self._keys: list[bytes] = []
         self._foreign_keys: list[Understood] = []
         self._comments: list[bytes] = []
         self._began = time.monotonic()
@@ -158,9 +165,24 @@ class Loader:
         if found.shape is Shape.SETTING:
             self._set(found.text)
             return
-        if name := partitioned_table(found.text):
+        self._add(self._unlogged(found.text))
+
+    def _unlogged(self, text: bytes) -> bytes:
+        """A table without a log; not in a database with partitioned ones where these cannot be so too (since 18)."""
+        if not text.startswith(_CREATE_TABLE):
+            return text
+        if name := partitioned_table(text):
             self._partitioned.add(name)
-        self._add(found.text)
+            if self._cluster.server.major >= _PARTITIONS_LOGGED_SINCE:
+                return text
+        self._tables.append(text[len(_CREATE_TABLE) :].split(b" (", 1)[0])
+        return _CREATE_UNLOGGED + text[len(_CREATE_TABLE) :]
+
+    def _log_again(self) -> None:
+        """A foreign key of a logged table must not refer to an unlogged one; nothing is in them yet."""
+        tables, self._tables = self._tables, []
+        if self._partitioned and self._cluster.server.major >= _PARTITIONS_LOGGED_SINCE:
+            self._run_batch([b"ALTER TABLE " + name + b" SET LOGGED" for name in tables])
 
     def _is_alone(self, found: Understood) -> bool:
         """Before version 18 the foreign key of a partitioned table cannot be validated apart."""
@@ -233,6 +255,7 @@ class Loader:
             raise ArchiveError("The dump holds data inside a transaction, which pg_dump never writes.")
         self._flush()
         if not self._sessions:
+            self._log_again()
             self._note_time("tables")
             self._sessions = [self._connected() for _ in range(self._jobs)]
             self._stack.callback(self._abandon_rows)
@@ -259,6 +282,11 @@ class Loader:
         if self._foreign_keys or len(self._indexes) >= MOST_GATHERED:
             self._settle()
         weight = self._reader.table_bytes.get(found.table, 0)
+        key = split_key(found.text) if weight >= LARGE_BYTES and found.table not in self._partitioned else None
+        if key is not None:
+            self._keys.append(key[1])
+            self._indexes.append(Work(key[0], found.table, exclusive=False, weight=weight))
+            return
         self._indexes.append(Work(found.text, found.table, found.shape is not Shape.INDEX, weight))
 
     def _settle(self) -> None:
@@ -268,7 +296,10 @@ class Loader:
         works, self._indexes = self._indexes, []
         if works:
             self._reporter.step("indexes", "Indexes", f"{len(works)}")
+            self._share_cores(works)
             run_works(self._sessions, works, self._reporter.check)
+            on_indexes, self._keys = self._keys, []
+            self._run_batch(on_indexes)
             self._note_time("indexes")
         keys, self._foreign_keys = self._foreign_keys, []
         if keys:
@@ -280,6 +311,14 @@ class Loader:
     def _abandon_rows(self) -> None:
         for loader in self._rows:
             loader.abandon()
+
+    def _share_cores(self, works: Sequence[Work]) -> None:
+        """Helpers inside one build cost more than they give where there are builds enough for all sessions."""
+        most = max(work.weight for work in works)
+        heavy = sum(work.weight * 4 >= most for work in works)
+        helpers = 0 if heavy >= 2 * len(self._sessions) else 2
+        for session in self._sessions:
+            session.execute(f"SET max_parallel_maintenance_workers = {helpers}".encode())
 
     def _finish_rows(self) -> None:
         loaders, self._rows = self._rows, []

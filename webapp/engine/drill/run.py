@@ -90,7 +90,7 @@ class _Drill:
                 head = read_head(reader)
                 cluster = stack.enter_context(self._cluster(reader, head))
                 loaded = self._load(cluster, head, reader)
-                self._ask(cluster, contents, reader, loaded)
+                self._ask(cluster, contents, loaded)
         except ArchiveError as error:
             self.load_seconds = self.load_seconds or time.monotonic() - self.began
             hint = error.hint or "Do not rely on this restore point; run a new backup and look at its drill."
@@ -168,7 +168,7 @@ class _Drill:
         self.facts |= {"statements": loaded.statements, "phases": loaded.seconds}
         return loaded
 
-    def _ask(self, cluster: Cluster, contents: Contents, reader: DumpReader, loaded: LoadReport) -> None:
+    def _ask(self, cluster: Cluster, contents: Contents, loaded: LoadReport) -> None:
         plan, manifest = self.plan, self.plan.manifest
         self.reporter.step("ask", "Questions")
         try:
@@ -176,7 +176,7 @@ class _Drill:
                 sessions = [stack.enter_context(questions.asking(cluster)) for _ in range(plan.jobs)]
                 counts = questions.count_all(sessions, self.reporter)
                 self.facts |= {"tables": len(counts.counts), "rows": counts.total}
-                self.found.append(questions.check_rows(counts, manifest.table_rows, reader.table_rows))
+                self.found.append(questions.check_rows(counts, manifest.table_rows, loaded.rows))
                 self.found.append(questions.check_constraints(sessions[0]))
                 self.found.append(questions.check_sequences(sessions[0]))
                 if manifest.is_odoo:

@@ -84,6 +84,10 @@ _PATTERNS: tuple[tuple[Shape, re.Pattern[bytes]], ...] = tuple(
     )
 )  # fmt: skip
 _FIRST_WORDS = re.compile(rb"(?:SET|SELECT|COMMENT|CREATE|ALTER|GRANT|REVOKE)\s")
+_PLAIN_KEY = re.compile(
+    rb"(?P<head>ALTER TABLE ONLY (?P<table>" + _NAME + rb")\s+ADD CONSTRAINT (?P<name>" + _IDENT + rb") "
+    rb"(?:PRIMARY KEY|UNIQUE)) (?P<columns>" + _COLUMNS + rb")\Z"
+)  # fmt: skip
 _PARTITIONED = re.compile(rb"CREATE TABLE (?P<name>" + _NAME + rb") .*\)\s*PARTITION BY ", re.DOTALL)
 
 
@@ -102,6 +106,16 @@ def partitioned_table(text: bytes) -> str:
     """The partitioned table that the statement creates, or ""."""
     match = _PARTITIONED.match(text) if text.startswith(b"CREATE TABLE ") else None
     return table_name(match["name"]) if match else ""
+
+
+def split_key(text: bytes) -> tuple[bytes, bytes] | None:
+    """A primary key or unique constraint in two: the index, which others can be made beside, and the constraint on it."""
+    match = _PLAIN_KEY.match(text)
+    if match is None:
+        return None
+    name = match["name"]
+    index = b"CREATE UNIQUE INDEX " + name + b" ON ONLY " + match["table"] + b" USING btree " + match["columns"]
+    return index, match["head"] + b" USING INDEX " + name
 
 
 def plain_name(written: bytes) -> str:
