@@ -8,6 +8,7 @@ from pathlib import Path
 from flask import Flask
 
 from tests.support.app import Browser, open_browser
+from tests.support.odoo_zip import attachments, odoo_zip
 from webapp.services.wiring import Wiring
 
 
@@ -52,3 +53,27 @@ def test_viewers_and_strangers_send_nothing(app: Flask, charlie: Browser, bob: B
     assert send(charlie, b"x").status_code == 403
     assert send(stranger, b"x").status_code == 303
     assert send(bob, b"x", token="nonsense").status_code == 403
+
+
+def test_a_whole_backup_of_odoo_becomes_a_restore_point_that_can_be_restored(bob: Browser, wiring: Wiring) -> None:
+    answer = send(bob, odoo_zip("shop", files=attachments(5)), "shop_2026-11-22.zip")
+
+    assert answer.status_code == 303
+    page = bob.get(answer.location).text
+    assert "It is whole and can be restored." in page
+    point = answer.location.rsplit("/", 1)[1]
+    assert f"/restore/new?archive={point}" in page
+    text = bob.get(f"/restore/new?archive={point}").text
+    assert "Where to?" in text
+    assert "No instance that is set up here can take it." in text
+    assert f"archive={point}" in bob.get("/restore/new").text
+
+
+def test_a_changed_backup_is_kept_apart_with_the_reasons(bob: Browser, charlie: Browser) -> None:
+    changed = dict.fromkeys(attachments(5), b"not what it is named after")
+
+    answer = send(bob, odoo_zip("shop", files=changed))
+
+    page = charlie.get(answer.location).text
+    assert "Kept apart: this file did not prove whole, so it cannot be restored." in page
+    assert "Restore…" not in bob.get(answer.location).text
