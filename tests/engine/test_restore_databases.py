@@ -18,6 +18,7 @@ from tests.support.database_restores import (
 from tests.support.odoo_database import OdooDatabase, build_odoo_database
 from tests.support.postgres import PostgresServer
 from tests.support.restore_pieces import Shelved
+from tests.support.rich_schema import build_rich_database, large_objects, schema_of
 from webapp.core.errors import HoldfastError
 from webapp.core.plans import Secret
 from webapp.core.status import ArchiveFormat, Content, ErrorCode, RestoreOutcome
@@ -77,6 +78,28 @@ def test_a_custom_dump_is_restored_by_parallel_jobs(
     assert result.outcome is RestoreOutcome.CREATED
     assert hashes(second_server, "from_dump") == hashes(postgres_server, "prod")
     second_server.drop_database("from_dump")
+
+
+@pytest.mark.parametrize("way", ["zip", "parallel", "one transaction"])
+def test_one_of_everything_survives(
+    way: str, postgres_server: PostgresServer, second_server: PostgresServer, tmp_path: Path
+) -> None:
+    build_rich_database(postgres_server, "rich")
+    archive_format = ArchiveFormat.ZIP if way == "zip" else ArchiveFormat.CUSTOM
+    source = postgres_server.plan()
+    archive = take_archive(source, "rich", tmp_path, format=archive_format, content=Content.DATABASE)
+    if way == "one transaction":  # A grant to a role that is missing at the target keeps pg_restore from it.
+        postgres_server.execute("CREATE ROLE only_here; GRANT SELECT ON parts TO only_here", "rich")
+        archive = take_archive(source, "rich", tmp_path / "again", format=archive_format, content=Content.DATABASE)
+        postgres_server.execute("REVOKE ALL ON parts FROM only_here; DROP ROLE only_here", "rich")
+
+    run(new_plan(archive, second_server.plan(), "rich"), Journal(), SilentReporter())
+
+    assert schema_of(second_server, "rich") == schema_of(postgres_server, "rich")
+    assert hashes(second_server, "rich") == hashes(postgres_server, "rich")
+    assert large_objects(second_server, "rich") == large_objects(postgres_server, "rich") != []
+    postgres_server.drop_database("rich")
+    second_server.drop_database("rich")
 
 
 def test_a_replacement_keeps_the_old_database_and_its_files(
@@ -156,7 +179,9 @@ def test_a_plain_role_that_may_create_databases_is_enough(
     server = second_server.plan(tmp_path, user="plain", password=Secret("plain"))
     run(new_plan(archive, server, "mine"), Journal(), SilentReporter())
     second_server.execute("INSERT INTO res_partner (name) VALUES ('new')", "mine")
-    second_server.execute("ALTER DATABASE mine SET log_statement = 'all'; ALTER DATABASE mine SET search_path = public, x")
+    second_server.execute(
+        "ALTER DATABASE mine SET log_statement = 'all'; ALTER DATABASE mine SET search_path = public, x"
+    )
 
     result = run(replace_plan(archive, server, "mine"), Journal(), SilentReporter())
 

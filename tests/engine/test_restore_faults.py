@@ -234,3 +234,19 @@ def test_a_cancelled_restore_leaves_nothing(archive: Shelved, second_server: Pos
 
     assert not list((tmp_path / "files").glob("*"))
     assert second_server.sessions() == []
+
+
+def test_an_archive_that_changes_after_it_was_verified_is_not_restored(
+    archive: Shelved, second_server: PostgresServer, tmp_path: Path
+) -> None:
+    shelved = edited(archive, tmp_path, lambda dump: dump)
+
+    class Touching(SilentReporter):
+        def step(self, key: str, title: str, detail: str = "") -> None:
+            if key == "compare":
+                Path(shelved.path).touch()
+
+    with pytest.raises(HoldfastError) as caught:
+        run(new_plan(shelved, second_server.plan(tmp_path / "files"), "broken"), Journal(), Touching())
+
+    assert caught.value.code is ErrorCode.CORRUPT

@@ -35,8 +35,9 @@ def content_hashes(connection: Connection, reporter: Reporter, *, sequences: boo
         connection.execute("SELECT set_config(%s, %s, false)", [name, value])
     found = {}
     for schema, table, condition in connection.execute(DUMPED_TABLES).fetchall():
-        # One MD5 per row is what is sorted and sent; the condition is SQL that an extension registered for pg_dump.
-        query = sql.SQL("SELECT md5(t::text) FROM (SELECT * FROM ONLY {} {}) t ORDER BY 1").format(
+        # One MD5 per row is what is sorted and sent; a row without columns has no text. The condition is SQL that an
+        # extension registered for pg_dump.
+        query = sql.SQL("SELECT coalesce(md5(t::text), '') FROM (SELECT * FROM ONLY {} {}) t ORDER BY 1").format(
             sql.Identifier(schema, table), sql.SQL(condition)
         )
         found[f"{schema}.{table}"] = _hash(connection, query, reporter)

@@ -43,7 +43,8 @@ from webapp.engine.restore.ending import end, finish_replacement, kept_files
 from webapp.engine.restore.filling import Filled, Filling, place_and_paths, wants_files
 from webapp.engine.restore.journal import Journal
 from webapp.engine.restore.places import Paths, Place
-from webapp.engine.restore.proof import prove
+from webapp.engine.restore.proof import prove, seal_of
+from webapp.engine.restore.sql_rules import facts_of
 from webapp.engine.restore.trail import Trail, TrailKeeper
 
 
@@ -58,10 +59,11 @@ def run(plan: RestorePlan, journal: Journal, reporter: Reporter) -> RestoreResul
     A step that fails after the point of no return is finished, not undone. Only when our lease is lost all is left to
     who has it now.
     """
+    seal = seal_of(plan.archive_path)
     _, evidence = prove(plan, reporter)
     keeper = TrailKeeper(journal)
     try:
-        return _Restoring(plan, evidence, keeper, reporter).restore()
+        return _Restoring(plan, evidence, seal, keeper, reporter).restore()
     except HoldfastError as error:
         if not keeper.trail.step or (isinstance(error, TaskStopped) and error.code is ErrorCode.LEASE_LOST):
             raise
@@ -96,6 +98,7 @@ def settle_trail(plan: RestorePlan, trail: Trail, reporter: Reporter) -> Restore
 class _Restoring:
     plan: RestorePlan
     evidence: Evidence
+    seal: tuple[int, ...]
     keeper: TrailKeeper
     reporter: Reporter
 
@@ -144,7 +147,11 @@ class _Restoring:
         oid = create_database(control, wanted)
         self.keeper.before("load", new_oid=oid)
         role = owner if owner != connected else ""
-        return Filling(plan, self.evidence, access, control, oid, role, self.keeper).fill(self.reporter)
+        filling = Filling(plan, self.evidence, access, control, facts_of(control), oid, role, self.keeper)
+        filled = filling.fill(self.reporter)
+        if seal_of(plan.archive_path) != self.seal:
+            raise RestoreError("The archive's file was changed while it was being restored.", code=ErrorCode.CORRUPT)
+        return filled
 
     def _require_free_paths(self, old: Database | None) -> None:
         place, paths = place_and_paths(self.plan, self.reporter)

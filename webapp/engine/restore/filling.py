@@ -30,7 +30,7 @@ from webapp.engine.restore.databases import (
 from webapp.engine.restore.load import Loading, left_out_sentence, load
 from webapp.engine.restore.place_kinds import place_of
 from webapp.engine.restore.places import Paths, Place, paths_of
-from webapp.engine.restore.sql_rules import facts_of
+from webapp.engine.restore.sql_rules import ServerFacts
 from webapp.engine.restore.trail import TrailKeeper
 
 _LOGIN_SECONDS = 30
@@ -63,6 +63,7 @@ class Filling:
     evidence: Evidence
     access: Access
     control: Connection
+    server: ServerFacts
     oid: int
     role: str
     keeper: TrailKeeper
@@ -76,7 +77,7 @@ class Filling:
         with restore_session(self.access, self.plan.temporary_name, reporter) as inside:
             self._load(inside, reporter)
             reporter.step("compare", "Compare with the manifest")
-            if self.role:
+            if self.role and not self.server.is_superuser:
                 inside.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(self.role)))
             rows = count_rows(inside, reporter)
             checks = [_required(compare_rows(rows, expectation_of_manifest(self.plan.manifest), self.evidence))]
@@ -102,7 +103,7 @@ class Filling:
             self.access,
             self.plan.temporary_name,
             self.role,
-            facts_of(self.control),
+            self.server,
             whole=options.new_identity or options.neutralise,
             loader_is_in=lambda: self._shut_behind_loader(pid, reporter),
         )

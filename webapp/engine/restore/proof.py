@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from webapp.core.errors import ArchiveError
 from webapp.core.manifest import Manifest
 from webapp.core.reports import Check, CheckState, VerificationReport
@@ -9,6 +11,7 @@ from webapp.core.restore_plans import RestorePlan
 from webapp.core.status import ErrorCode, VerificationLevel
 from webapp.core.text import format_count, format_size
 from webapp.engine.archive.unpack import UnpackSummary
+from webapp.engine.disk import disk_error
 from webapp.engine.evidence import Evidence, gather_evidence
 from webapp.engine.expectation import expectation_of_manifest
 from webapp.engine.report import Reporter
@@ -42,6 +45,15 @@ def prove(plan: RestorePlan, reporter: Reporter, *, threads: int = 2) -> tuple[V
             permanent=True,
         )
     return report, evidence
+
+
+def seal_of(path: str) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to: the archive that was proved must be the one that is restored."""
+    try:
+        found = os.stat(path, follow_symlinks=False)
+    except OSError as error:
+        raise disk_error(error, "open the archive") from error
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def filestore_check(found: UnpackSummary, manifest: Manifest) -> Check:
