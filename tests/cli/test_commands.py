@@ -256,3 +256,14 @@ def test_usage_is_exit_code_2_and_help_lists_the_nouns(shell: Shell) -> None:
     assert shell("nonsense").code == 2
     assert helped.code == 0
     assert all(noun in helped.out for noun in ("user", "instance", "job", "run", "archive", "tasks", "doctor", "up"))
+
+
+def test_drills_are_asked_for_listed_and_shown(shell: Shell) -> None:
+    lost = shell("drill", "start", "7", "--json")
+    none = shell("drill", "list")
+    unknown = shell("drill", "show", "7")
+
+    assert (lost.code, unknown.code) == (3, 3)
+    assert "no restore point 7" in lost.error["message"]
+    assert none.out.strip() == "There are no restore drills."
+    assert shell.json("drill", "list", "--instance", "1") == {"total": 0, "drills": []}

@@ -174,7 +174,9 @@ def new_name(task_id: int, fence: int) -> str:
 def room_in(directory: str) -> int:
     """Free bytes where clusters are made; the directory is made when it is not there. Raises HoldfastError."""
     try:
-        Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.path.isdir(directory):
+            Path(directory).mkdir(parents=True, exist_ok=True)
+            os.chmod(directory, 0o711)  # its user must be able to enter; each cluster is closed to others
         return shutil.disk_usage(directory).free
     except OSError as error:
         raise _impossible(
