@@ -85,6 +85,9 @@ def check_ends() -> list[str]:
     return broken
 
 
+ENDS = ([ArchiveState.STORED], [ArchiveState.TRASHED], [ArchiveState.DELETED])
+
+
 def check_successes() -> list[str]:
     """A run that says it succeeded has exactly one archive, and a failed one has none that counts."""
     broken = []
@@ -92,7 +95,7 @@ def check_successes() -> list[str]:
         archives = db.session.scalars(sa.select(Archive).where(Archive.run_id == run.id)).all()
         states = [archive.state for archive in archives]
         skipped = run.error_code is ErrorCode.SKIPPED_OVERLAP
-        if run.status in SUCCESS and not skipped and states not in ([ArchiveState.STORED], [ArchiveState.TRASHED], [ArchiveState.DELETED]):
+        if run.status in SUCCESS and not skipped and states not in ENDS:
             broken.append(f"false success: run {run.id} has archives {states}")
         elif (run.status is TaskStatus.FAILED or skipped) and states:
             broken.append(f"run {run.id} failed and has archives {states}")

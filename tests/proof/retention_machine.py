@@ -13,10 +13,13 @@ import argparse
 import collections
 import json
 import logging
+import multiprocessing
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,13 +36,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.core.retention_oracle import droppable
 from tests.proof.retention_kills import KILLER, Killed
+from tests.proof.retention_shelf import Shelf
 from tests.support.app import BOB, Installation, RecordingQueue, build_installation, make_wiring
 from tests.support.factories import make_archive, make_instance, make_job, make_run
-from webapp.core.errors import Conflict, HoldfastError, InvalidInput
+from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.naming import archive_directory_name
-from webapp.core.retention import RetentionPlan, RetentionPoint
+from webapp.core.retention import RetentionPlan
 from webapp.core.status import (
     ACTIVE_STATUSES,
     ArchiveState,
@@ -50,7 +53,7 @@ from webapp.core.status import (
     VerificationStatus,
 )
 from webapp.services import points, retention, retention_by_hand, retention_holds, tasks, trash
-from webapp.services.retention_clock import confirm_clock, last_seen_at
+from webapp.services.retention_clock import confirm_clock, watch_clock
 from webapp.services.wiring import wired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Drill, Job, RetentionTask, Task, Verification
@@ -77,47 +80,6 @@ def installation() -> tuple[Installation, Path]:
     return _PLACES[0]
 
 
-class Shelf:
-    """What lay where at one moment."""
-
-    def __init__(self, now: datetime) -> None:
-        release()
-        job = db.session.get_one(Job, 1)
-        self.now = now
-        self.rows = {row.id: row for row in db.session.scalars(sa.select(Archive))}
-        self.states = {number: row.state for number, row in self.rows.items()}
-        self.used = set(db.session.scalars(sa.select(Drill.archive_id).where(Drill.status.in_(ACTIVE_STATUSES))))
-        self.used |= set(
-            db.session.scalars(sa.select(Verification.archive_id).where(Verification.status.in_(ACTIVE_STATUSES)))
-        )
-        self.points = [
-            RetentionPoint(
-                archive_id=row.id,
-                database=row.database_name,
-                taken_at=row.taken_at,
-                verified=row.verification_status is VerificationStatus.PASSED,
-                state=row.state.value,
-                size_bytes=row.size_bytes,
-                in_use=row.id in self.used,
-                pinned=row.pinned_at is not None,
-                drilled=row.drill_status is VerificationStatus.PASSED,
-                drill_failed=row.drill_status is VerificationStatus.FAILED,
-            )
-            for row in self.rows.values()
-        ]
-        self.policy = retention.policy_of(job)
-        self.allowance = job.retention_allowance
-        self.frozen = job.retention_frozen_at is not None
-        seen = last_seen_at()
-        self.doubted = seen is not None and not seen - timedelta(minutes=5) <= now <= seen + timedelta(days=3)
-        self.may_go = droppable(self.policy, self.points, now)
-
-    def good(self, database: str) -> list[RetentionPoint]:
-        """What counts, oldest first."""
-        found = [p for p in self.points if p.database == database and p.counts]
-        return sorted(found, key=lambda p: (p.taken_at, p.archive_id))
-
-
 class RetentionMachine(RuleBasedStateMachine):
     """See the module. ``now`` is the true time; the clock shows ``now + skew``."""
 
@@ -125,17 +87,20 @@ class RetentionMachine(RuleBasedStateMachine):
         super().__init__()
         app, directory = installation()
         store = Path(tempfile.mkdtemp(dir=directory))
+        self.store_directory = store
         self.app = app.restore(make_wiring(store, RecordingQueue()))
         self.context = self.app.app_context()
         self.context.push()
         KILLER.attach(db.engine)
         self.now, self.skew, self.frozen = START, timedelta(0), False
+        self.watched, self.made = START, 0
 
     def teardown(self) -> None:
-        """Leave nothing open."""
+        """Leave nothing open, and no files."""
         KILLER.disarm()
         release()
         self.context.pop()
+        shutil.rmtree(self.store_directory)
 
     @property
     def clock(self) -> datetime:
@@ -174,16 +139,31 @@ class RetentionMachine(RuleBasedStateMachine):
         COUNTED["runs"] += count
         for _ in range(count):
             self.now += timedelta(hours=step_hours)
-            job = db.session.get_one(Job, 1)
+            self.store(database, status, quarantined=quarantined)
+            if self.now - self.watched > timedelta(days=2):
+                self.watched = self.now
+                watch_clock(self.clock)
+
+    def store(self, database: str, status: VerificationStatus, *, quarantined: bool) -> None:
+        """A run that ended, its archive and the archive's file."""
+        self.made += 1
+        name = f"1-acme-prod/{archive_directory_name(START, database, self.made, 1)}/{database}.zip"
+        name = f"quarantine/{name}" if quarantined else name
+        job = db.session.get_one(Job, 1)
+        with writing():
             run = make_run(job, self.clock, database_name=database, status=TaskStatus.COMPLETED)
-            state = ArchiveState.QUARANTINED if quarantined else STORED
-            name = f"1-acme-prod/{archive_directory_name(START, database, run.id, 1)}/{database}.zip"
-            name = f"quarantine/{name}" if quarantined else name
-            make_archive(run, self.clock, relative_path=name, verification_status=status, state=state, size_bytes=7)
-            path = Path(wired().archive_directory, name)
-            path.parent.mkdir(parents=True)
-            path.write_bytes(b"archive")
-            trash.watch_clock(self.clock)
+            make_archive(
+                run,
+                self.clock,
+                run_id=None,
+                relative_path=name,
+                verification_status=status,
+                state=ArchiveState.QUARANTINED if quarantined else STORED,
+                size_bytes=7,
+            )
+        path = Path(wired().archive_directory, name)
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"archive")
 
     @rule(hours=st.sampled_from([1, 5, 24, 49, 71]))
     def pass_time(self, hours: int) -> None:
@@ -191,6 +171,7 @@ class RetentionMachine(RuleBasedStateMachine):
         self.now += timedelta(hours=hours)
         self.sweep_now(None)
 
+    @precondition(lambda self: self.made % 4 == 1)  # else most of a walk would stand still
     @rule(days=st.sampled_from([-3650, -40, -1, 1, 4, 40, 3650]))
     def set_clock_wrong(self, days: int) -> None:
         """The clock of the machine is set wrong."""
@@ -284,7 +265,7 @@ class RetentionMachine(RuleBasedStateMachine):
                 execution_options={"synchronize_session": False},
             )
 
-    @precondition(lambda self: not self.frozen)
+    @precondition(lambda self: not self.frozen and self.made % 4 == 3)
     @rule()
     def freeze(self) -> None:
         """The sentinel, or a person, freezes."""
@@ -309,7 +290,7 @@ class RetentionMachine(RuleBasedStateMachine):
             assert task is not None
             session.flush()
             task_id = task.id
-        trash.watch_clock(self.clock)
+        watch_clock(self.clock)
         before, plan = Shelf(self.clock), self.dry_run()
         due = sorted(
             (d.point for d in plan.drop if d.point.database == database), key=lambda p: (p.taken_at, p.archive_id)
@@ -337,7 +318,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @rule(most=st.integers(1, 30), kill_at=KILL_AT)
     def apply_by_hand(self, most: int, kill_at: int | None) -> None:
         """A person applies the plan on the screen."""
-        trash.watch_clock(self.clock)
+        watch_clock(self.clock)
         before, plan = Shelf(self.clock), self.dry_run(confirmed=True)
         ages = sorted((d.point for d in plan.drop), key=lambda p: (p.taken_at, p.archive_id))
         chosen = {point.archive_id for point in ages[:most]}
@@ -372,15 +353,18 @@ class RetentionMachine(RuleBasedStateMachine):
         killed = self.under_knife(lambda: trash.resume_deletions(self.clock), kill_at)
         after = Shelf(self.clock)
         for number, state in before.states.items():
-            now, row = after.states[number], before.rows[number]
+            now = after.states[number]
             if state is TRASHED and now is not TRASHED:
+                row = before.rows[number]
                 assert now in (ArchiveState.DELETING, ArchiveState.DELETED)
                 assert not before.doubted, "the trash was emptied by a clock in doubt"
                 assert not before.frozen, "the trash of a frozen job was emptied"
                 assert number not in before.used, "what was in use left the trash"
                 assert row.trash_until is not None
                 assert row.trash_until <= self.clock, "the grace was cut short"
-                lone = row.trashed_by == "retention" and trash.is_good(row) and not before.good(row.database_name)
+                good = row.verification_status is VerificationStatus.PASSED
+                good = good and row.drill_status is not VerificationStatus.FAILED
+                lone = row.trashed_by == "retention" and good and not before.good(row.database_name)
                 assert not lone, "the last good copy left the trash by itself"
                 COUNTED["gone for good"] += 1
             elif state is ArchiveState.DELETING:
@@ -456,7 +440,7 @@ class RetentionMachine(RuleBasedStateMachine):
         """Nothing is said to be there that is not, and nothing lies there unsaid."""
         COUNTED["steps"] += 1
         release()
-        rows = {row.relative_path: row.state for row in db.session.scalars(sa.select(Archive))}
+        rows = dict(db.session.execute(sa.select(Archive.relative_path, Archive.state)).tuples().all())
         release()
         store = wired().archive_directory
         found = {str(path.relative_to(store)) for path in store.rglob("*.zip") if ".trash" not in path.parts}
@@ -539,17 +523,17 @@ class RetentionMachine(RuleBasedStateMachine):
             )
 
 
-def prove(steps: int, per_example: int = 100) -> dict[str, Any]:
+def prove(steps: int, per_example: int = 100, *, shrink: bool = True) -> dict[str, Any]:
     """Run until so many steps were made. Raises AssertionError (with the shrunk story) when a promise was broken."""
     COUNTED.clear()
     logging.disable(logging.CRITICAL)
     try:
-        return _walk(steps, per_example)
+        return _walk(steps, per_example, (Phase.generate, Phase.shrink) if shrink else (Phase.generate,))
     finally:
         logging.disable(logging.NOTSET)
 
 
-def _walk(steps: int, per_example: int) -> dict[str, Any]:
+def _walk(steps: int, per_example: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
     began = time.monotonic()
     while COUNTED["steps"] < steps:
         wanted = settings(
@@ -557,10 +541,11 @@ def _walk(steps: int, per_example: int) -> dict[str, Any]:
             stateful_step_count=per_example,
             deadline=None,
             database=None,
-            phases=(Phase.generate, Phase.shrink),
+            phases=phases,
             suppress_health_check=list(HealthCheck),
         )
-        run_state_machine_as_test(RetentionMachine, settings=wanted)  # type: ignore[no-untyped-call]
+        run_state_machine_as_test(RetentionMachine, settings=wanted)
+    shutil.rmtree(_PLACES.pop()[1])
     return {**COUNTED, "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -568,12 +553,14 @@ def main() -> int:
     """The proof from the shell; its numbers as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--steps", type=int, default=100_000)
-    try:
-        found = prove(parser.parse_args().steps)
-    except HoldfastError as error:
-        print(f"{error.message} {error.hint}", file=sys.stderr)
-        return 1
-    print(json.dumps(found, indent=2))
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    began, total = time.monotonic(), collections.Counter[str]()
+    share = -(-given.steps // given.processes)
+    with ProcessPoolExecutor(given.processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for found in pool.map(prove, [share] * given.processes):
+            total.update(found)
+    print(json.dumps({**total, "seconds": round(time.monotonic() - began, 1)}, indent=2))
     return 0
 
 
