@@ -194,6 +194,20 @@ def test_nothing_written_down_means_nothing_done(live: Live, archive: Shelved) -
     assert settle(live.plan(archive), SilentReporter()).outcome is RestoreOutcome.UNTOUCHED
 
 
+def test_a_target_that_cannot_be_reached_is_settled_later(live: Live, archive: Shelved) -> None:
+    plan, journal = live.plan(archive), Journal("files")
+    with pytest.raises(Struck):
+        run(plan, journal, SilentReporter())
+    assert plan.server is not None
+    away = replace(with_journal(plan, journal), server=replace(plan.server, port=1))
+
+    with pytest.raises(HoldfastError):
+        settle(away, SilentReporter())
+
+    assert settle(with_journal(plan, journal), SilentReporter()).outcome is RestoreOutcome.UNTOUCHED
+    assert live.is_as_before()
+
+
 def test_a_kept_database_is_removed_once_and_only_if_it_is_the_one(live: Live, archive: Shelved) -> None:
     plan = live.plan(archive)
     result = run(plan, Journal(), SilentReporter())

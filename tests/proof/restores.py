@@ -6,6 +6,8 @@
 2. *Kills*: restores are killed (SIGKILL) after a random time; ``settle`` must say what the target is, and be right.
 3. *Calls*: the same at every system call of the swap, from the shutting of the old database to the end; and of the last
    steps of a new database.
+4. *Soups*: random mixtures of all that makes SQL lexers stumble, with commands for psql in them. What the filter lets pass
+   goes to a real psql, which must run none.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import time
 from pathlib import Path
 
 from tests.proof.interrupted import built_scene, kill_at_calls, kill_at_random
+from tests.proof.psql_soup import stir
 from tests.proof.restored import restore_and_compare
 from tests.support.postgres import running_server
 
@@ -32,6 +35,7 @@ def main() -> int:
     parser.add_argument(
         "--calls", type=int, default=0, help="system calls to kill at, drawn at random; 0 for all, -1 none"
     )
+    parser.add_argument("--soups", type=int, default=2000, help="hostile dumps that the filter lets pass; 0 for none")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     wrong: list[str] = []
@@ -51,6 +55,8 @@ def main() -> int:
                 wrong += kill_at_calls(scene, wanted.calls, replacing=True)
                 wrong += kill_at_calls(scene, wanted.calls, replacing=False)
                 print(f"calls: {dict(scene.seen)}", flush=True)
+    if wanted.soups:
+        wrong += stir(wanted.soups, wanted.seed)
     for line in wrong:
         print(f"violation: {line}")
     print("NOT proved" if wrong else "proved")
