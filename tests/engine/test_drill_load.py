@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.support.drills import load_dump
+from tests.support.drills import empty_database, load_dump
 from webapp.core.errors import ArchiveError
 from webapp.engine.drill.cluster import ADMIN, Cluster
 from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
@@ -156,3 +156,25 @@ def test_what_was_loaded_in_parallel_ends_as_it_was_said(drill_database: Cluster
 def test_one_statement_that_is_refused_fails_the_load(dump: str, said: str, drill_database: Cluster) -> None:
     with pytest.raises(ArchiveError, match=said):
         load_dump(drill_database, dump)
+
+
+def test_a_transaction_left_open_cannot_make_the_other_sessions_wait(drill_database: Cluster) -> None:
+    table = "CREATE TABLE public.t (id integer);\nCOPY public.t (id) FROM stdin;\n1\n\\.\n"
+    lock = "BEGIN;\nLOCK TABLE public.t;\n"
+
+    with pytest.raises(ArchiveError, match="transaction open"):
+        load_dump(drill_database, table + lock + "CREATE INDEX i ON public.t USING btree (id);\n")
+    empty_database(drill_database)
+    with pytest.raises(ArchiveError, match="transaction open"):
+        load_dump(drill_database, table + lock + "COPY public.t (id) FROM stdin;\n1\n\\.\n")
+
+
+def test_tablespaces_and_owners_of_the_source_need_not_be_here(drill_database: Cluster) -> None:
+    report = load_dump(
+        drill_database,
+        "SET default_tablespace = fast;\nCREATE TABLE public.t (id integer);\nALTER TABLE public.t OWNER TO odoo;\n"
+        "COPY public.t (id) FROM stdin;\n1\n\\.\nSET default_tablespace = fast;\nCREATE INDEX i ON public.t USING btree (id);\n",
+    )
+
+    assert report.rows == {"public.t": 1}
+    assert report.left_out == 1

@@ -21,8 +21,9 @@ from webapp.core.restore_plans import DrillPlan, DrillReport
 from webapp.core.status import ArchiveFormat, Content
 from webapp.engine.archive.zip_writer import ZipWriter
 from webapp.engine.drill.cluster import ADMIN, Cluster, create_database, new_name, open_cluster
+from webapp.engine.drill.dump_head import read_head
 from webapp.engine.drill.dump_reader import DumpReader
-from webapp.engine.drill.load import Loader, LoadReport, read_head
+from webapp.engine.drill.load import Loader, LoadReport
 from webapp.engine.drill.programs import find_servers
 from webapp.engine.report import SilentReporter
 

@@ -176,7 +176,7 @@ def room_in(directory: str) -> int:
     try:
         if not os.path.isdir(directory):
             Path(directory).mkdir(parents=True, exist_ok=True)
-            os.chmod(directory, 0o711)  # its user must be able to enter; each cluster is closed to others
+            os.chmod(directory, 0o711)  # noqa: S103 - its user must be able to enter; each cluster is closed to others
         return shutil.disk_usage(directory).free
     except OSError as error:
         raise _impossible(

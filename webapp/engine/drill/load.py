@@ -10,10 +10,9 @@ A statement of unknown shape waits for all before it, and all after it wait for 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import chain
 
 import psycopg
 from psycopg import sql
@@ -23,8 +22,17 @@ from webapp.core.status import ErrorCode
 from webapp.core.text import strip_controls
 from webapp.engine.drill.cluster import ADMIN, LOADER, Cluster, Connection
 from webapp.engine.drill.crew import RowLoader, Work, WorkFailed, run_works
+from webapp.engine.drill.dump_head import DumpHead
 from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
-from webapp.engine.drill.statements import Shape, Understood, partitioned_table, plain_name, split_key, understand
+from webapp.engine.drill.statements import (
+    Shape,
+    Understood,
+    created_table,
+    partitioned_table,
+    plain_name,
+    split_key,
+    understand,
+)
 from webapp.engine.report import Reporter
 
 BATCH_STATEMENTS = 50
@@ -33,7 +41,6 @@ MOST_GATHERED = 200_000
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: no room, shut down, system error, connection lost.
 _NOT_THE_DUMPS_FAULT = ("53", "57P", "58", "08")
 _MISSING_HERE = ("collation", "encoding", "extension", "access method")
-_HEAD_SHAPES = (Shape.SETTING, Shape.SCHEMA, Shape.EXTENSION, Shape.EXTENSION_COMMENT, Shape.COMMENT, Shape.RIGHTS)
 # What a newer pg_restore or pg_dump writes at the top, and since when servers know it.
 _SINCE = {b"SET transaction_timeout = 0": 17}
 _CREATE_TABLE, _CREATE_UNLOGGED = b"CREATE TABLE ", b"CREATE UNLOGGED TABLE "
@@ -41,33 +48,6 @@ _PARTITIONS_LOGGED_SINCE = 18
 # A key on a table of as many bytes is worth two statements.
 LARGE_BYTES = 8 * 1024 * 1024
 _PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.FOREIGN_KEY, Shape.COMMENT)
-
-
-@dataclass(slots=True)
-class DumpHead:
-    """What a dump says before its first table: which server and which extensions it needs."""
-
-    items: Iterator[bytes | CopyBlock]
-    extensions: dict[str, str] = field(default_factory=dict)
-    encoding: str = "UTF8"
-
-
-def read_head(reader: DumpReader) -> DumpHead:
-    """Read up to the first statement that makes something; ``items`` still gives everything."""
-    rest = iter(reader)
-    taken: list[bytes | CopyBlock] = []
-    head = DumpHead(iter(()))
-    for item in rest:
-        taken.append(item)
-        found = understand(item) if isinstance(item, bytes) else None
-        if found is None or found.shape not in _HEAD_SHAPES or len(taken) > MOST_GATHERED:
-            break
-        if found.shape is Shape.EXTENSION:
-            head.extensions[plain_name(found.name)] = plain_name(found.other) or "public"
-        elif found.text.startswith(b"SET client_encoding = '"):
-            head.encoding = found.text.split(b"'")[1].decode("ascii", "replace")
-    head.items = chain(taken, rest)
-    return head
 
 
 @dataclass(slots=True)
@@ -154,6 +134,8 @@ class Loader:
         if found.shape in (Shape.RIGHTS, Shape.FOR_SUPERUSERS, Shape.EXTENSION_COMMENT, Shape.SCHEMA):
             if self._is_left_out(found):
                 return
+        elif found.text.startswith(b"SET default_tablespace"):
+            return  # the scratch cluster has no other
         elif found.shape is Shape.SEQUENCE:
             self._add(found.text)  # touches no row, so it need not wait for any
             return
@@ -169,13 +151,14 @@ class Loader:
 
     def _unlogged(self, text: bytes) -> bytes:
         """A table without a log; not in a database with partitioned ones where these cannot be so too (since 18)."""
-        if not text.startswith(_CREATE_TABLE):
+        table = created_table(text)
+        if not table:
             return text
         if name := partitioned_table(text):
             self._partitioned.add(name)
             if self._cluster.server.major >= _PARTITIONS_LOGGED_SINCE:
                 return text
-        self._tables.append(text[len(_CREATE_TABLE) :].split(b" (", 1)[0])
+        self._tables.append(table)
         return _CREATE_UNLOGGED + text[len(_CREATE_TABLE) :]
 
     def _log_again(self) -> None:
@@ -251,9 +234,8 @@ class Loader:
         """Rows go to whichever session has the least to do; a row that is cut goes on in the same one."""
         if self._indexes or self._foreign_keys:
             self._settle()
-        if self._main.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
-            raise ArchiveError("The dump holds data inside a transaction, which pg_dump never writes.")
         self._flush()
+        self._require_no_transaction()
         if not self._sessions:
             self._log_again()
             self._note_time("tables")
@@ -271,6 +253,11 @@ class Loader:
             holder = None if piece.ends_row else loader
         if empty:
             self._rows[0].put(block, b"")
+
+    def _require_no_transaction(self) -> None:
+        """The other sessions would wait for what an open one has locked."""
+        if self._main.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            raise ArchiveError("The dump leaves a transaction open, which pg_dump never does.", permanent=True)
 
     def _gather(self, found: Understood) -> None:
         if found.shape is Shape.COMMENT:
@@ -293,6 +280,7 @@ class Loader:
         """Finish everything that was dealt."""
         self._finish_rows()
         self._flush()
+        self._require_no_transaction()
         works, self._indexes = self._indexes, []
         if works:
             self._reporter.step("indexes", "Indexes", f"{len(works)}")

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -36,8 +37,9 @@ from webapp.engine.drill.cluster import (
 )
 from webapp.engine.drill.contents import Contents
 from webapp.engine.drill.crew import WorkFailed
+from webapp.engine.drill.dump_head import DumpHead, read_head
 from webapp.engine.drill.dump_reader import DumpReader
-from webapp.engine.drill.load import DumpHead, Loader, LoadReport, read_head
+from webapp.engine.drill.load import Loader, LoadReport
 from webapp.engine.drill.programs import choose_server
 from webapp.engine.evidence import ATTACHMENT_TABLE, Evidence
 from webapp.engine.expectation import expectation_of_manifest
@@ -253,4 +255,6 @@ def _major_of(plan: DrillPlan, program: str) -> int:
 
 
 def _database_name(wanted: str) -> str:
-    return "drill" if wanted in ("postgres", "template0", "template1") else wanted
+    """The database's own name, which its functions may ask for; another where PostgreSQL reads more into it."""
+    usable = re.fullmatch(r"\w[\w .-]{0,62}", wanted, re.ASCII) is not None
+    return wanted if usable and wanted not in ("postgres", "template0", "template1") else "drill"

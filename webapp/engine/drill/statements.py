@@ -88,6 +88,7 @@ _PLAIN_KEY = re.compile(
     rb"(?P<head>ALTER TABLE ONLY (?P<table>" + _NAME + rb")\s+ADD CONSTRAINT (?P<name>" + _IDENT + rb") "
     rb"(?:PRIMARY KEY|UNIQUE)) (?P<columns>" + _COLUMNS + rb")\Z"
 )  # fmt: skip
+_CREATED = re.compile(rb"CREATE TABLE (?P<name>" + _NAME + rb") ")
 _PARTITIONED = re.compile(rb"CREATE TABLE (?P<name>" + _NAME + rb") .*\)\s*PARTITION BY ", re.DOTALL)
 
 
@@ -106,6 +107,12 @@ def partitioned_table(text: bytes) -> str:
     """The partitioned table that the statement creates, or ""."""
     match = _PARTITIONED.match(text) if text.startswith(b"CREATE TABLE ") else None
     return table_name(match["name"]) if match else ""
+
+
+def created_table(text: bytes) -> bytes:
+    """The table that a CREATE TABLE makes, as written."""
+    match = _CREATED.match(text)
+    return match["name"] if match else b""
 
 
 def split_key(text: bytes) -> tuple[bytes, bytes] | None:
