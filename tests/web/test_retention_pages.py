@@ -96,7 +96,7 @@ def test_applying_and_deleting_need_the_password_again_after_a_while(filled: Fla
 def test_a_frozen_job_says_why_and_a_person_lets_it_go_on(filled: Flask, bob: Browser, charlie: Browser) -> None:
     bob.submit("/jobs/1/retention/freeze", reason="rows of res_partner collapsed")
 
-    for path in ("/jobs/1", "/jobs/1/retention"):
+    for path in ("/", "/jobs/1", "/jobs/1/retention"):
         page = charlie.get(path).text
         assert "rows of res_partner collapsed" in page
         assert "Confirm, and go on" not in page

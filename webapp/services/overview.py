@@ -21,7 +21,7 @@ from webapp.core.text import format_ago, format_duration, plural
 from webapp.services.fleet import FleetRow, FleetState, list_fleet
 from webapp.services.health import HealthReport
 from webapp.store.db import db
-from webapp.store.models import Archive, Run, Task
+from webapp.store.models import Archive, Instance, Job, Run, Task
 
 
 class VerdictKind(StrEnum):
@@ -69,6 +69,7 @@ class Overview:
     attention: Sequence[FleetRow]
     fleet: Sequence[FleetRow]
     counts: dict[FleetState, int]
+    frozen: Sequence[Job]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,14 @@ def get_overview(now: datetime, health: HealthReport) -> Overview:
         attention=attention,
         fleet=fleet,
         counts=counts,
+        frozen=list_frozen(),
     )
+
+
+def list_frozen() -> Sequence[Job]:
+    """Jobs whose retention waits for a person, the longest waiting first."""
+    query = sa.select(Job).join(Instance).where(Job.retention_frozen_at.is_not(None), Job.deleted_at.is_(None))
+    return db.session.scalars(query.where(Instance.deleted_at.is_(None)).order_by(Job.retention_frozen_at)).all()
 
 
 def is_muted(row: FleetRow, now: datetime) -> bool:

@@ -23,7 +23,7 @@ from webapp.services import audit
 from webapp.services.archive_use import find_use
 from webapp.services.archives import get_archive
 from webapp.services.store import the_shelf
-from webapp.services.trash import finish_deletion, is_good, put_back, put_in_trash
+from webapp.services.trash import finish_deletion, is_good, lock_archives, put_back, put_in_trash
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive
 
@@ -135,6 +135,7 @@ def delete_for_good(archive_id: int, *, typed: str, digest: str, actor: Actor, n
 def _confirmed(
     archive_id: int, typed: str, digest: str, now: datetime, states: Sequence[ArchiveState]
 ) -> DeletionPreview:
+    lock_archives(_same_database(get_archive(archive_id)))
     preview = deletion_preview(archive_id, now=now)
     if preview.archive.state not in states:
         raise Conflict(f"Restore point {archive_id} is {preview.archive.state.value} by now.")
@@ -164,20 +165,22 @@ def _find_obstacle(archive: Archive, now: datetime) -> str:
     return ""
 
 
-def _others(archive: Archive) -> Sequence[Archive]:
-    """The other stored archives of the same database, whichever job made them."""
+def _same_database(archive: Archive) -> sa.ColumnElement[bool]:
+    """Of the same database, whichever job made it."""
     same = (
         Archive.instance_id == archive.instance_id
         if archive.instance_id is not None
         else sa.and_(Archive.instance_id.is_(None), Archive.instance_name == archive.instance_name)
     )
+    return sa.and_(same, Archive.database_name == archive.database_name)
+
+
+def _others(archive: Archive) -> Sequence[Archive]:
+    """The other stored archives of the same database."""
     query = sa.select(Archive).where(
-        same,
-        Archive.database_name == archive.database_name,
-        Archive.state == ArchiveState.STORED,
-        Archive.id != archive.id,
+        _same_database(archive), Archive.state == ArchiveState.STORED, Archive.id != archive.id
     )
-    return db.session.scalars(query.order_by(Archive.id)).all()
+    return db.session.scalars(query.order_by(Archive.id), execution_options={"populate_existing": True}).all()
 
 
 def _digest(archive: Archive, must_type: str, others: Sequence[Archive]) -> str:

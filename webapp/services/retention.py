@@ -19,7 +19,7 @@ from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
 from webapp.services.retention_clock import last_seen_at, watch_clock
 from webapp.services.tasks import add
-from webapp.services.trash import BY_RETENTION, IN_STORE, put_in_trash
+from webapp.services.trash import BY_RETENTION, IN_STORE, lock_archives, put_in_trash
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Job, RetentionTask, Run
 
@@ -122,6 +122,7 @@ def _apply(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) 
         job, now = task.job, clock()
         if job is None or job.deleted_at is not None:
             return Outcome(values={"plan": {"kept": 0, "dropped": []}})
+        lock_archives(Archive.job_id == job.id)
         plan = plan_for_job(job, now)
         chosen = trash_due(job, plan, most=MOST_DELETIONS, by=BY_RETENTION, now=now, database=task.database_name)
         if chosen:

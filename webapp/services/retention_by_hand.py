@@ -19,7 +19,9 @@ from webapp.services.retention import (
     trash_due,
 )
 from webapp.services.retention_clock import watch_clock
+from webapp.services.trash import lock_archives
 from webapp.store.db import writing
+from webapp.store.models import Archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ def apply_now(job_id: int, *, digest: str, most: int = MOST_DELETIONS, actor: Ac
     watch_clock(now)
     with writing():
         job = get_job(job_id)
+        lock_archives(Archive.job_id == job.id)
         plan = plan_for_job(job, now, confirmed=True)
         if plan.frozen:
             raise Conflict(f"Nothing is deleted: {plan.frozen}", hint="Look into the reason, then let it go on.")

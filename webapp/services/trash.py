@@ -41,6 +41,11 @@ def list_trash() -> Sequence[Archive]:
     return db.session.scalars(query.order_by(Archive.trash_until, Archive.id)).all()
 
 
+def lock_archives(*conditions: sa.ColumnElement[bool]) -> None:
+    """Until the end of the caller's ``writing()`` nobody else decides about these. SQLite has but one writer anyway."""
+    db.session.execute(sa.select(Archive.id).where(*conditions).order_by(Archive.id).with_for_update()).all()
+
+
 def put_in_trash(archive: Archive, *, reason: str, by: str, now: datetime) -> None:
     """The tombstone, inside the caller's ``writing()``."""
     archive.state = ArchiveState.TRASHED
