@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.database_restores import take_archive
 from tests.support.drills import empty_database, scratch_cluster
 from tests.support.odoo_database import OdooDatabase, build_odoo_database
 from tests.support.postgres import PostgresServer, running_server
+from tests.support.restore_pieces import Shelved
 from tests.support.sshd import SshServer, running_sshd
 from webapp.engine.drill.cluster import Cluster
 
@@ -32,6 +34,14 @@ def second_server() -> Iterator[PostgresServer]:
 def prod(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> OdooDatabase:
     """An Odoo-shaped database ``prod`` on ``postgres_server``, to be read only."""
     return build_odoo_database(postgres_server, "prod", tmp_path_factory.mktemp("filestores"))
+
+
+@pytest.fixture(scope="session")
+def prod_archive(
+    postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory
+) -> Shelved:
+    """A zip of ``prod`` with its filestore, as a backup leaves it in the store."""
+    return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
 
 
 @pytest.fixture(scope="session")

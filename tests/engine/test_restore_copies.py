@@ -141,7 +141,11 @@ def test_a_copy_of_an_older_odoo_is_neutralised_too(
     postgres_server.execute(older, "odoo15")
     archive = take_archive(postgres_server.plan(tmp_path / "filestore"), "odoo15", tmp_path)
 
-    run(new_plan(archive, second_server.plan(tmp_path / "target"), "copy15", neutralise=True), Journal(), SilentReporter())
+    run(
+        new_plan(archive, second_server.plan(tmp_path / "target"), "copy15", neutralise=True),
+        Journal(),
+        SilentReporter(),
+    )
 
     assert second_server.rows("SELECT smtp_host FROM ir_mail_server WHERE active", "copy15") == [("invalid",)]
     assert second_server.rows("SELECT DISTINCT state FROM payment_acquirer", "copy15") == [("disabled",)]

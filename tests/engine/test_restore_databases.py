@@ -27,12 +27,6 @@ from webapp.engine.restore.run import run
 
 
 @pytest.fixture(scope="module")
-def archive(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
-    """A zip of ``prod``."""
-    return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
-
-
-@pytest.fixture(scope="module")
 def dump(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
     """A custom-format dump of ``prod``."""
     return take_archive(
@@ -48,10 +42,10 @@ def test_a_new_database_is_the_source_to_the_last_row_and_file(
     postgres_server: PostgresServer,
     second_server: PostgresServer,
     prod: OdooDatabase,
-    archive: Shelved,
+    prod_archive: Shelved,
     tmp_path: Path,
 ) -> None:
-    plan = new_plan(archive, second_server.plan(tmp_path / "filestore"), "prod_copy")
+    plan = new_plan(prod_archive, second_server.plan(tmp_path / "filestore"), "prod_copy")
     journal = Journal()
 
     result = run(plan, journal, SilentReporter())
@@ -103,12 +97,16 @@ def test_one_of_everything_survives(
 
 
 def test_a_replacement_keeps_the_old_database_and_its_files(
-    second_server: PostgresServer, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved, tmp_path: Path
+    second_server: PostgresServer,
+    postgres_server: PostgresServer,
+    prod: OdooDatabase,
+    prod_archive: Shelved,
+    tmp_path: Path,
 ) -> None:
     old = build_odoo_database(second_server, "live", tmp_path / "filestore", rows=20, files=5, seed=3)
     second_server.execute("ALTER DATABASE live SET work_mem = '7MB'; ALTER DATABASE live CONNECTION LIMIT 77")
     before, old_files = hashes(second_server, "live"), files_below(old.filestore)
-    plan = replace_plan(archive, second_server.plan(tmp_path / "filestore"), "live")
+    plan = replace_plan(prod_archive, second_server.plan(tmp_path / "filestore"), "live")
 
     with second_server.connect("live"):
         result = run(plan, Journal(), SilentReporter())
@@ -129,13 +127,13 @@ def test_a_replacement_keeps_the_old_database_and_its_files(
 
 
 def test_a_name_that_is_taken_is_refused_and_nothing_is_changed(
-    second_server: PostgresServer, archive: Shelved, tmp_path: Path
+    second_server: PostgresServer, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     second_server.create_database("taken")
     journal = Journal()
 
     with pytest.raises(HoldfastError) as caught:
-        run(new_plan(archive, second_server.plan(tmp_path), "taken"), journal, SilentReporter())
+        run(new_plan(prod_archive, second_server.plan(tmp_path), "taken"), journal, SilentReporter())
 
     assert caught.value.code is ErrorCode.TARGET_EXISTS
     assert journal.entries == []
@@ -143,10 +141,10 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_changed(
 
 
 def test_another_database_of_the_same_name_is_not_replaced(
-    second_server: PostgresServer, archive: Shelved, tmp_path: Path
+    second_server: PostgresServer, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     second_server.create_database("live2")
-    plan = replace_plan(archive, second_server.plan(tmp_path), "live2")
+    plan = replace_plan(prod_archive, second_server.plan(tmp_path), "live2")
     second_server.drop_database("live2")
     second_server.create_database("live2")
 
@@ -158,9 +156,11 @@ def test_another_database_of_the_same_name_is_not_replaced(
     second_server.drop_database("live2")
 
 
-def test_the_owner_asked_for_owns_everything(second_server: PostgresServer, archive: Shelved, tmp_path: Path) -> None:
+def test_the_owner_asked_for_owns_everything(
+    second_server: PostgresServer, prod_archive: Shelved, tmp_path: Path
+) -> None:
     second_server.execute("CREATE ROLE odoo_owner LOGIN")
-    plan = new_plan(archive, second_server.plan(tmp_path), "owned", owner="odoo_owner")
+    plan = new_plan(prod_archive, second_server.plan(tmp_path), "owned", owner="odoo_owner")
 
     run(plan, Journal(), SilentReporter())
 
@@ -173,17 +173,17 @@ def test_the_owner_asked_for_owns_everything(second_server: PostgresServer, arch
 
 
 def test_a_plain_role_that_may_create_databases_is_enough(
-    second_server: PostgresServer, archive: Shelved, tmp_path: Path
+    second_server: PostgresServer, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     second_server.execute("CREATE ROLE plain LOGIN CREATEDB PASSWORD 'plain'")
     server = second_server.plan(tmp_path, user="plain", password=Secret("plain"))
-    run(new_plan(archive, server, "mine"), Journal(), SilentReporter())
+    run(new_plan(prod_archive, server, "mine"), Journal(), SilentReporter())
     second_server.execute("INSERT INTO res_partner (name) VALUES ('new')", "mine")
     second_server.execute(
         "ALTER DATABASE mine SET log_statement = 'all'; ALTER DATABASE mine SET search_path = public, x"
     )
 
-    result = run(replace_plan(archive, server, "mine"), Journal(), SilentReporter())
+    result = run(replace_plan(prod_archive, server, "mine"), Journal(), SilentReporter())
 
     assert result.outcome is RestoreOutcome.REPLACED
     assert second_server.rows("SELECT count(*) FROM res_partner WHERE name = 'new'", "mine") == [(0,)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.database_restores import Journal, databases, new_plan, take_archive
+from tests.support.database_restores import Journal, databases, new_plan
 from tests.support.odoo_database import OdooDatabase
 from tests.support.postgres import PostgresServer
 from tests.support.postgres_backups import StoppingReporter
@@ -24,12 +24,6 @@ from webapp.engine.restore.run import run
 TRAILER = b"-- PostgreSQL database dump complete"
 
 
-@pytest.fixture(scope="module")
-def archive(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
-    """A zip of ``prod``."""
-    return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
-
-
 @pytest.fixture(autouse=True)
 def nothing_left(second_server: PostgresServer) -> Iterator[None]:
     """Whatever went wrong, the target's server is as before."""
@@ -39,15 +33,15 @@ def nothing_left(second_server: PostgresServer) -> Iterator[None]:
 
 
 def edited(
-    archive: Shelved, directory: Path, edit: Callable[[bytes], bytes], *, honest: bool = True, **changes: object
+    prod_archive: Shelved, directory: Path, edit: Callable[[bytes], bytes], *, honest: bool = True, **changes: object
 ) -> Shelved:
     """The archive with another dump.sql; with ``honest`` its manifest knows the new file, as one made by a liar would."""
     path = directory / "edited.zip"
-    with zipfile.ZipFile(archive.path) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(prod_archive.path) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for item in old.infolist():
             data = old.read(item)
             new.writestr(item.filename, edit(data) if item.filename == "dump.sql" else data)
-    manifest: Manifest = replace(archive.manifest, **changes)  # type: ignore[arg-type]
+    manifest: Manifest = replace(prod_archive.manifest, **changes)  # type: ignore[arg-type]
     if honest:
         with path.open("rb") as file:
             size, sha256 = file_digest(file.fileno(), SilentReporter(), from_disk=False)
@@ -88,13 +82,13 @@ BEFORE_THE_TARGET = {
 
 @pytest.mark.parametrize("name", BEFORE_THE_TARGET)
 def test_a_wrong_archive_is_refused_before_the_target_is_touched(
-    name: str, archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    name: str, prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
     edit, honest, changes, code = BEFORE_THE_TARGET[name]
     journal = Journal()
 
     error = refusal(
-        edited(archive, tmp_path, edit, honest=honest, **changes), second_server, tmp_path / "files", journal
+        edited(prod_archive, tmp_path, edit, honest=honest, **changes), second_server, tmp_path / "files", journal
     )
 
     assert journal.entries == []
@@ -134,11 +128,11 @@ AT_THE_TARGET = {
 
 @pytest.mark.parametrize("name", AT_THE_TARGET)
 def test_what_breaks_while_loading_leaves_nothing(
-    name: str, archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    name: str, prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
     edit, code = AT_THE_TARGET[name]
 
-    error = refusal(edited(archive, tmp_path, edit, **UNCOUNTED), second_server, tmp_path / "files")
+    error = refusal(edited(prod_archive, tmp_path, edit, **UNCOUNTED), second_server, tmp_path / "files")
 
     assert error.code is code, error.message
     assert not Path("/tmp/holdfast-canary").exists()
@@ -147,9 +141,9 @@ def test_what_breaks_while_loading_leaves_nothing(
 
 
 def test_an_archive_that_only_odoo_knows_is_compared_with_its_own_dump(
-    archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
-    shelved = edited(archive, tmp_path, lambda dump: dump, **UNCOUNTED)
+    shelved = edited(prod_archive, tmp_path, lambda dump: dump, **UNCOUNTED)
 
     result = run(new_plan(shelved, second_server.plan(tmp_path / "files"), "uncounted"), Journal(), SilentReporter())
 
@@ -158,7 +152,7 @@ def test_an_archive_that_only_odoo_knows_is_compared_with_its_own_dump(
 
 
 def test_a_dump_of_a_newer_server_with_foreign_owners_and_grants_is_restored(
-    archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
     newer = (
         b"\\restrict aBc123\nSET transaction_timeout = 0;\nSET default_tablespace = fast;\n"
@@ -171,7 +165,9 @@ def test_a_dump_of_a_newer_server_with_foreign_owners_and_grants_is_restored(
         return dump.replace(b"\n--\n" + TRAILER, after + TRAILER, 1)
 
     told = SilentReporter()
-    run(new_plan(edited(archive, tmp_path, edit), second_server.plan(tmp_path / "files"), "newer"), Journal(), told)
+    run(
+        new_plan(edited(prod_archive, tmp_path, edit), second_server.plan(tmp_path / "files"), "newer"), Journal(), told
+    )
 
     left_out = next(line for _, line in told.lines if line.startswith("Left out"))
     assert "settings that the server does not know (1)" in left_out
@@ -179,20 +175,20 @@ def test_a_dump_of_a_newer_server_with_foreign_owners_and_grants_is_restored(
 
 
 def test_a_filestore_that_lies_there_already_is_not_overwritten(
-    archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
     there = tmp_path / "files" / "broken" / "ab"
     there.mkdir(parents=True)
 
     with pytest.raises(HoldfastError) as caught:
-        run(new_plan(archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), SilentReporter())
+        run(new_plan(prod_archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), SilentReporter())
 
     assert caught.value.code is ErrorCode.TARGET_EXISTS
     assert there.is_dir()
 
 
 def test_an_attachment_lost_on_the_way_is_found(
-    archive: Shelved, prod: OdooDatabase, second_server: PostgresServer, tmp_path: Path
+    prod_archive: Shelved, prod: OdooDatabase, second_server: PostgresServer, tmp_path: Path
 ) -> None:
     """Somebody deletes a file of the unpacked filestore before it is looked at."""
 
@@ -202,7 +198,7 @@ def test_an_attachment_lost_on_the_way_is_found(
                 path.unlink()
 
     with pytest.raises(HoldfastError) as caught:
-        run(new_plan(archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Thief())
+        run(new_plan(prod_archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Thief())
 
     assert caught.value.code is ErrorCode.RESTORE_DIFFERS
     assert prod.names[0] in caught.value.message
@@ -210,36 +206,38 @@ def test_an_attachment_lost_on_the_way_is_found(
 
 @pytest.mark.parametrize("who", ["application_name = 'holdfast'", "application_name LIKE 'holdfast restore%'"])
 def test_a_session_ended_by_the_server_while_loading_leaves_nothing(
-    who: str, archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    who: str, prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
     class Ending(SilentReporter):
         def progress(self, done: int, total: int | None = None, unit: str = "bytes", message: str = "") -> None:
             second_server.rows(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {who}")
 
     with pytest.raises(HoldfastError) as caught:
-        run(new_plan(archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Ending())
+        run(new_plan(prod_archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Ending())
 
     assert caught.value.code in (ErrorCode.CONNECTION_LOST, ErrorCode.RESTORE_FAILED)
     assert not list((tmp_path / "files").glob("*"))
 
 
-def test_a_cancelled_restore_leaves_nothing(archive: Shelved, second_server: PostgresServer, tmp_path: Path) -> None:
+def test_a_cancelled_restore_leaves_nothing(
+    prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
+) -> None:
     class Cancelled(StoppingReporter):
         def progress(self, done: int, total: int | None = None, unit: str = "bytes", message: str = "") -> None:
             if self.steps[-1] == "load" and not self.stopped:
                 self.stop()
 
     with pytest.raises(TaskStopped):
-        run(new_plan(archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Cancelled())
+        run(new_plan(prod_archive, second_server.plan(tmp_path / "files"), "broken"), Journal(), Cancelled())
 
     assert not list((tmp_path / "files").glob("*"))
     assert second_server.sessions() == []
 
 
 def test_an_archive_that_changes_after_it_was_verified_is_not_restored(
-    archive: Shelved, second_server: PostgresServer, tmp_path: Path
+    prod_archive: Shelved, second_server: PostgresServer, tmp_path: Path
 ) -> None:
-    shelved = edited(archive, tmp_path, lambda dump: dump)
+    shelved = edited(prod_archive, tmp_path, lambda dump: dump)
 
     class Touching(SilentReporter):
         def step(self, key: str, title: str, detail: str = "") -> None:

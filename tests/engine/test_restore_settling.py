@@ -20,7 +20,6 @@ from tests.support.database_restores import (
     in_child_until_killed,
     new_plan,
     replace_plan,
-    take_archive,
     with_journal,
 )
 from tests.support.odoo_database import OdooDatabase, build_odoo_database
@@ -38,12 +37,6 @@ NEW_STEPS = ("load", "place")
 REPLACE_STEPS = ("create", "load", "files", "bar", "swap", "exchange")
 
 
-@pytest.fixture(scope="module")
-def archive(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
-    """A zip of ``prod``."""
-    return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
-
-
 @dataclass(frozen=True)
 class Live:
     """A database with its filestore that a restore is to replace."""
@@ -53,9 +46,9 @@ class Live:
     content: Mapping[str, str]
     files: Mapping[str, bytes]
 
-    def plan(self, archive: Shelved) -> RestorePlan:
+    def plan(self, prod_archive: Shelved) -> RestorePlan:
         """To replace it."""
-        return replace_plan(archive, self.server.plan(self.root), "live")
+        return replace_plan(prod_archive, self.server.plan(self.root), "live")
 
     def is_as_before(self) -> bool:
         """To the last row and file, with nothing beside it."""
@@ -92,9 +85,9 @@ def live(second_server: PostgresServer, tmp_path: Path) -> Iterator[Live]:
     ("step", "before"), [*((step, False) for step in REPLACE_STEPS), ("create", True), ("swap", True)]
 )
 def test_a_replacement_struck_at_a_step_is_undone_or_finished(
-    live: Live, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved, step: str, before: bool
+    live: Live, postgres_server: PostgresServer, prod: OdooDatabase, prod_archive: Shelved, step: str, before: bool
 ) -> None:
-    plan, journal = live.plan(archive), Journal(step, before)
+    plan, journal = live.plan(prod_archive), Journal(step, before)
     with pytest.raises(Struck):
         run(plan, journal, SilentReporter())
 
@@ -113,9 +106,9 @@ def test_a_replacement_struck_at_a_step_is_undone_or_finished(
 
 @pytest.mark.parametrize("step", NEW_STEPS)
 def test_a_new_database_struck_at_a_step_is_not_there(
-    second_server: PostgresServer, archive: Shelved, step: str, tmp_path: Path
+    second_server: PostgresServer, prod_archive: Shelved, step: str, tmp_path: Path
 ) -> None:
-    plan, journal = new_plan(archive, second_server.plan(tmp_path / "files"), "fresh"), Journal(step)
+    plan, journal = new_plan(prod_archive, second_server.plan(tmp_path / "files"), "fresh"), Journal(step)
     with pytest.raises(Struck):
         run(plan, journal, SilentReporter())
 
@@ -128,9 +121,9 @@ def test_a_new_database_struck_at_a_step_is_not_there(
 
 @pytest.mark.parametrize("step", ["files", "exchange"])
 def test_a_worker_killed_at_a_step_leaves_a_target_that_can_be_settled(
-    live: Live, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved, step: str, tmp_path: Path
+    live: Live, postgres_server: PostgresServer, prod: OdooDatabase, prod_archive: Shelved, step: str, tmp_path: Path
 ) -> None:
-    plan = live.plan(archive)
+    plan = live.plan(prod_archive)
     written = tmp_path / "journal"
 
     def journal(entry: Mapping[str, Any]) -> None:
@@ -150,32 +143,32 @@ def test_a_worker_killed_at_a_step_leaves_a_target_that_can_be_settled(
         assert live.is_as_before()
 
 
-def test_an_error_before_the_swap_is_undone_at_once(live: Live, archive: Shelved) -> None:
+def test_an_error_before_the_swap_is_undone_at_once(live: Live, prod_archive: Shelved) -> None:
     def cancelled(entry: Mapping[str, Any]) -> None:
         if entry["step"] == "bar":
             raise TaskStopped("Cancelled.")
 
     with pytest.raises(TaskStopped):
-        run(live.plan(archive), cancelled, SilentReporter())
+        run(live.plan(prod_archive), cancelled, SilentReporter())
 
     assert live.is_as_before()
 
 
 def test_an_error_after_the_swap_is_finished_at_once(
-    live: Live, postgres_server: PostgresServer, prod: OdooDatabase, archive: Shelved
+    live: Live, postgres_server: PostgresServer, prod: OdooDatabase, prod_archive: Shelved
 ) -> None:
     def cancelled(entry: Mapping[str, Any]) -> None:
         if entry["step"] == "exchange":
             raise TaskStopped("Cancelled.")
 
-    result = run(live.plan(archive), cancelled, SilentReporter())
+    result = run(live.plan(prod_archive), cancelled, SilentReporter())
 
     assert result.outcome is RestoreOutcome.REPLACED
     assert live.is_replaced_by(hashes(postgres_server, "prod"), files_below(prod.filestore))
 
 
-def test_who_has_lost_the_lease_touches_nothing(live: Live, archive: Shelved) -> None:
-    plan, journal = live.plan(archive), Journal()
+def test_who_has_lost_the_lease_touches_nothing(live: Live, prod_archive: Shelved) -> None:
+    plan, journal = live.plan(prod_archive), Journal()
 
     def lost(entry: Mapping[str, Any]) -> None:
         journal(entry)
@@ -190,12 +183,12 @@ def test_who_has_lost_the_lease_touches_nothing(live: Live, archive: Shelved) ->
     assert live.is_as_before()
 
 
-def test_nothing_written_down_means_nothing_done(live: Live, archive: Shelved) -> None:
-    assert settle(live.plan(archive), SilentReporter()).outcome is RestoreOutcome.UNTOUCHED
+def test_nothing_written_down_means_nothing_done(live: Live, prod_archive: Shelved) -> None:
+    assert settle(live.plan(prod_archive), SilentReporter()).outcome is RestoreOutcome.UNTOUCHED
 
 
-def test_a_target_that_cannot_be_reached_is_settled_later(live: Live, archive: Shelved) -> None:
-    plan, journal = live.plan(archive), Journal("files")
+def test_a_target_that_cannot_be_reached_is_settled_later(live: Live, prod_archive: Shelved) -> None:
+    plan, journal = live.plan(prod_archive), Journal("files")
     with pytest.raises(Struck):
         run(plan, journal, SilentReporter())
     assert plan.server is not None
@@ -208,8 +201,8 @@ def test_a_target_that_cannot_be_reached_is_settled_later(live: Live, archive: S
     assert live.is_as_before()
 
 
-def test_a_kept_database_is_removed_once_and_only_if_it_is_the_one(live: Live, archive: Shelved) -> None:
-    plan = live.plan(archive)
+def test_a_kept_database_is_removed_once_and_only_if_it_is_the_one(live: Live, prod_archive: Shelved) -> None:
+    plan = live.plan(prod_archive)
     result = run(plan, Journal(), SilentReporter())
     assert result.kept_identity is not None
     server, kept = live.server.plan(live.root), result.kept_identity

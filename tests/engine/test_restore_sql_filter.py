@@ -60,6 +60,9 @@ HOSTILE = {
     "dollar in a name": b"SELECT a$$ ' $$ \\! touch CANARY\n ';",
     "junk and escape string": b"SELECT 1ae'\\' ';\n\\! touch CANARY\n --';",
     "later number and escape string": b"SELECT a, b, c, d, 1.e'\\' ';\n\\! touch CANARY\n --';",
+    "variable and string": b"SELECT :e'\\' \\! touch CANARY\n';\n",
+    "variable for a word": b"CREATE FUNCTION f() :begin; COPY t FROM stdin;\n'\n\\.\n\\! touch CANARY\n';",
+    "variable of psql": b"SELECT 1 :DBNAME \\! touch CANARY\n;",
     "nul": b"SELECT 'a\0';\n",
     "strings off": b"SET standard_conforming_strings = off;",
     "client encoding": b"SET client_encoding = 'SJIS';",
@@ -141,7 +144,7 @@ PASSING = (
     b"INSERT INTO a VALUES (1.5e10, E'it\\'s \\\\ ;', 'back\\slash', U&'d\\0061t', B'101', x'1F', ARRAY[E'a', 'b']);",
     b"ALTER TABLE \"a;\\b\" ADD CONSTRAINT c CHECK ((x)::text ~ '^\\d+$'::text);",
     b"SELECT $1 + $2;",
-    b"SELECT date'2026-01-01', x.e;",
+    b"SELECT date'2026-01-01', x.e, a[1:2], a[1:n], 'x'::text, '1'::character varying(3)[];",
     b"CREATE USER MAPPING FOR odoo SERVER s;",
     b"DO $do$BEGIN PERFORM 1; END$do$;",
 )

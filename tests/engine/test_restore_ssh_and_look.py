@@ -16,7 +16,6 @@ from tests.support.database_restores import (
     identity,
     new_plan,
     replace_plan,
-    take_archive,
     with_journal,
 )
 from tests.support.odoo_database import OdooDatabase, build_odoo_database
@@ -31,12 +30,6 @@ from webapp.engine.report import SilentReporter
 from webapp.engine.restore.checks import look_at_target
 from webapp.engine.restore.run import run
 from webapp.engine.restore.settle import settle
-
-
-@pytest.fixture(scope="module")
-def archive(postgres_server: PostgresServer, prod: OdooDatabase, tmp_path_factory: pytest.TempPathFactory) -> Shelved:
-    """A zip of ``prod``."""
-    return take_archive(postgres_server.plan(prod.filestore.parent), "prod", tmp_path_factory.mktemp("archive"))
 
 
 @pytest.fixture
@@ -54,11 +47,11 @@ def over_ssh(server: PostgresServer, host: SshServer, root: Path) -> PostgresPla
 
 @pytest.mark.parametrize("step", ["", "files", "swap", "exchange"])
 def test_a_filestore_behind_ssh_is_replaced_whole_or_not_at_all(
-    step: str, clean: PostgresServer, prod: OdooDatabase, ssh_server: SshServer, archive: Shelved, tmp_path: Path
+    step: str, clean: PostgresServer, prod: OdooDatabase, ssh_server: SshServer, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     root = tmp_path / "remote odd' dir"
     old = files_below(build_odoo_database(clean, "far", root, rows=5, files=3, seed=5).filestore)
-    plan = replace_plan(archive, over_ssh(clean, ssh_server, root), "far", file_mode="600")
+    plan = replace_plan(prod_archive, over_ssh(clean, ssh_server, root), "far", file_mode="600")
     journal = Journal(step)
 
     if step:
@@ -82,18 +75,18 @@ def test_a_filestore_behind_ssh_is_replaced_whole_or_not_at_all(
 
 
 def test_an_instance_whose_path_is_one_filestore_itself_gets_the_copy_beside_it(
-    clean: PostgresServer, prod: OdooDatabase, archive: Shelved, tmp_path: Path
+    clean: PostgresServer, prod: OdooDatabase, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     (tmp_path / "live" / "ab").mkdir(parents=True)
 
-    run(new_plan(archive, clean.plan(tmp_path / "live"), "copy"), Journal(), SilentReporter())
+    run(new_plan(prod_archive, clean.plan(tmp_path / "live"), "copy"), Journal(), SilentReporter())
 
     assert files_below(tmp_path / "copy") == files_below(prod.filestore)
     assert [path.name for path in (tmp_path / "live").iterdir()] == ["ab"]
 
 
-def test_owner_and_mode_of_files_are_as_asked(clean: PostgresServer, archive: Shelved, tmp_path: Path) -> None:
-    plan = new_plan(archive, clean.plan(tmp_path), "moded", file_mode="660", file_owner="65534:65534")
+def test_owner_and_mode_of_files_are_as_asked(clean: PostgresServer, prod_archive: Shelved, tmp_path: Path) -> None:
+    plan = new_plan(prod_archive, clean.plan(tmp_path), "moded", file_mode="660", file_owner="65534:65534")
 
     run(plan, Journal(), SilentReporter())
 
@@ -113,26 +106,26 @@ def found(plan: RestorePlan) -> dict[str, Check]:
 
 
 def test_a_target_that_will_do_passes_and_nothing_is_changed(
-    clean: PostgresServer, archive: Shelved, tmp_path: Path
+    clean: PostgresServer, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     server = clean.plan(tmp_path / "files")
-    plan = new_plan(archive, server, "fine", neutralise=True)
+    plan = new_plan(prod_archive, server, "fine", neutralise=True)
 
     report = look_at_target(plan, SilentReporter())
 
     assert report.allowed, report.checks
     assert {check.state for check in report.checks} == {CheckState.PASSED}
     assert report.facts.identity == identity(server, "fine")
-    assert report.facts.needed_bytes == archive.manifest.filestore_bytes
+    assert report.facts.needed_bytes == prod_archive.manifest.filestore_bytes
     assert databases(clean) == set()
     assert not (tmp_path / "files").exists()
 
 
 def test_a_replacement_shows_what_is_there_and_who_is_in_it(
-    clean: PostgresServer, archive: Shelved, tmp_path: Path
+    clean: PostgresServer, prod_archive: Shelved, tmp_path: Path
 ) -> None:
     clean.create_database("busy")
-    plan = replace_plan(archive, clean.plan(tmp_path), "busy")
+    plan = replace_plan(prod_archive, clean.plan(tmp_path), "busy")
 
     with clean.connect("busy"), clean.connect("busy"):
         report = look_at_target(plan, SilentReporter())
@@ -143,33 +136,37 @@ def test_a_replacement_shows_what_is_there_and_who_is_in_it(
     assert report.facts.identity == plan.identity
 
 
-def test_what_forbids_a_restore_is_said_before_it(clean: PostgresServer, archive: Shelved, tmp_path: Path) -> None:
+def test_what_forbids_a_restore_is_said_before_it(clean: PostgresServer, prod_archive: Shelved, tmp_path: Path) -> None:
     server = clean.plan(tmp_path)
     clean.create_database("there")
     (tmp_path / "lying" / "ab").mkdir(parents=True)
-    newer = replace(archive, manifest=replace(archive.manifest, versions={"postgresql": "99.1"}))
-    short = replace(archive, manifest=replace(archive.manifest, size_bytes=archive.manifest.size_bytes + 1))
-    plain = replace(archive, manifest=replace(archive.manifest, is_odoo=False))
+    newer = replace(prod_archive, manifest=replace(prod_archive.manifest, versions={"postgresql": "99.1"}))
+    short = replace(
+        prod_archive, manifest=replace(prod_archive.manifest, size_bytes=prod_archive.manifest.size_bytes + 1)
+    )
+    plain = replace(prod_archive, manifest=replace(prod_archive.manifest, is_odoo=False))
     clean.execute("CREATE ROLE weak LOGIN PASSWORD 'weak'; CREATE ROLE strong")
     weak = clean.plan(tmp_path, user="weak", password=Secret("weak"))
 
-    assert failed(new_plan(archive, server, "there")) == {"name": ErrorCode.TARGET_EXISTS}
-    assert failed(replace_plan(archive, server, "not_there")) == {"name": ErrorCode.DATABASE_NOT_FOUND}
-    assert failed(new_plan(archive, server, "lying")) == {"filestore": ErrorCode.TARGET_EXISTS}
+    assert failed(new_plan(prod_archive, server, "there")) == {"name": ErrorCode.TARGET_EXISTS}
+    assert failed(replace_plan(prod_archive, server, "not_there")) == {"name": ErrorCode.DATABASE_NOT_FOUND}
+    assert failed(new_plan(prod_archive, server, "lying")) == {"filestore": ErrorCode.TARGET_EXISTS}
     assert failed(new_plan(newer, server, "x")) == {"version": ErrorCode.TARGET_TOO_OLD}
     assert failed(new_plan(short, server, "x")) == {"archive": ErrorCode.TRUNCATED}
     assert failed(new_plan(plain, server, "x", neutralise=True)) == {"copy": ErrorCode.INVALID_CONFIGURATION}
-    assert failed(new_plan(archive, server, "x", owner="nobody_here")) == {"owner": ErrorCode.INVALID_CONFIGURATION}
-    assert failed(new_plan(archive, weak, "x")) == {"rights": ErrorCode.PERMISSION_DENIED}
-    assert failed(new_plan(archive, weak, "x", owner="strong"))["owner"] is ErrorCode.PERMISSION_DENIED
-    assert failed(replace_plan(archive, weak, "there"))["name"] is ErrorCode.PERMISSION_DENIED
-    assert failed(new_plan(archive, clean.plan(), "x")) == {"filestore": ErrorCode.INVALID_CONFIGURATION}
-    assert failed(new_plan(archive, clean.plan(tmp_path, port=1), "x")) == {"login": ErrorCode.CONNECTION_FAILED}
+    assert failed(new_plan(prod_archive, server, "x", owner="nobody_here")) == {
+        "owner": ErrorCode.INVALID_CONFIGURATION
+    }
+    assert failed(new_plan(prod_archive, weak, "x")) == {"rights": ErrorCode.PERMISSION_DENIED}
+    assert failed(new_plan(prod_archive, weak, "x", owner="strong"))["owner"] is ErrorCode.PERMISSION_DENIED
+    assert failed(replace_plan(prod_archive, weak, "there"))["name"] is ErrorCode.PERMISSION_DENIED
+    assert failed(new_plan(prod_archive, clean.plan(), "x")) == {"filestore": ErrorCode.INVALID_CONFIGURATION}
+    assert failed(new_plan(prod_archive, clean.plan(tmp_path, port=1), "x")) == {"login": ErrorCode.CONNECTION_FAILED}
 
 
-def test_an_uploaded_archive_is_a_warning(clean: PostgresServer, archive: Shelved, tmp_path: Path) -> None:
+def test_an_uploaded_archive_is_a_warning(clean: PostgresServer, prod_archive: Shelved, tmp_path: Path) -> None:
     labels = {"origin": "upload", "file_name": "from a friend.zip"}
-    uploaded = replace(archive, manifest=replace(archive.manifest, labels=labels))
+    uploaded = replace(prod_archive, manifest=replace(prod_archive.manifest, labels=labels))
 
     check = found(new_plan(uploaded, clean.plan(tmp_path), "x"))["provenance"]
 

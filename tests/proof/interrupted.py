@@ -9,7 +9,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.proof.points import attach
 from tests.proof.stage import exit_code, in_child
 from tests.support.database_restores import databases, files_below, hashes, new_plan, replace_plan, take_archive
 from tests.support.odoo_database import build_odoo_database
@@ -225,15 +225,7 @@ def _traced(scene: Scene, plan: RestorePlan, options: list[str]) -> tuple[int, s
     child = in_child(lambda: scene.restore(plan, pause))
     os.close(ready_write)
     os.read(ready_read, 1)
-    tracer = subprocess.Popen(
-        ["strace", "-p", str(child), "-e", f"trace={CALLS}", *options],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    assert tracer.stderr is not None
-    line = tracer.stderr.readline()
-    assert b"attached" in line, line
+    tracer = attach(child, CALLS, options)
     os.write(go_write, b"g")
     code = exit_code(child)
     said = tracer.communicate(timeout=30)[1]

@@ -161,8 +161,17 @@ def start_traced(place: Path, execute: Execute, options: list[str]) -> tuple[int
 
     child = in_child(work)
     os.read(ready_read, 1)
+    tracer = attach(child, CALLS, options)
+    os.write(go_write, b"g")
+    for descriptor in (ready_read, ready_write, go_read, go_write):
+        os.close(descriptor)
+    return child, tracer
+
+
+def attach(child: int, calls: str, options: list[str]) -> subprocess.Popen[bytes]:
+    """strace on the main thread of a waiting child, once it is attached."""
     tracer = subprocess.Popen(
-        ["strace", "-p", str(child), "-e", f"trace={CALLS}", *options],
+        ["strace", "-p", str(child), "-e", f"trace={calls}", *options],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -170,10 +179,7 @@ def start_traced(place: Path, execute: Execute, options: list[str]) -> tuple[int
     assert tracer.stderr is not None
     line = tracer.stderr.readline()
     assert b"attached" in line, line
-    os.write(go_write, b"g")
-    for descriptor in (ready_read, ready_write, go_read, go_write):
-        os.close(descriptor)
-    return child, tracer
+    return tracer
 
 
 def seconds_since(began: float) -> str:

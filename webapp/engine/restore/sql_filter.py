@@ -29,11 +29,12 @@ _LOOK_AHEAD = 160
 
 _TOKEN = re.compile(
     rb"(?P<end>;)|(?P<open>\()|(?P<close>\))|(?P<line>--)|(?P<block>/\*)|(?P<quote>['\"])|(?P<meta>\\)|(?P<dollar>\$)"
-    rb"|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)|(?P<number>[0-9][A-Za-z0-9_$.\x80-\xff]*)"
+    rb"|(?P<colon>:+)|(?P<word>[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)|(?P<number>[0-9][A-Za-z0-9_$.\x80-\xff]*)"
 )
 # Once a statement is known not to make a routine, its words do not matter any more.
 _MARK = re.compile(
     rb"(?P<end>;)|(?P<open>\()|(?P<close>\))|(?P<line>--)|(?P<block>/\*)|(?P<quote>['\"])|(?P<meta>\\)|(?P<dollar>\$)"
+    rb"|(?P<colon>:+)"
 )
 _NAME_BYTE = re.compile(rb"[A-Za-z0-9_$\x80-\xff]")
 _RUN = re.compile(rb"[A-Za-z0-9_$.\x80-\xff]*\Z")
@@ -46,6 +47,7 @@ _IN_BLOCK = re.compile(rb"/\*|\*/")
 _RESTRICT = re.compile(rb"\\(?:un)?restrict(?: [A-Za-z0-9]{1,128})?\r?\n")
 _ROUTINE = (b"cf", b"cp", b"corf", b"corp")
 _ROUTINE_WORDS = (b"create", b"function", b"procedure", b"or", b"replace")
+_COUNTED = (*_ROUTINE_WORDS, b"begin", b"case", b"end")
 
 
 class DumpFilter:
@@ -125,7 +127,7 @@ class DumpFilter:
         """Whether what follows cannot change what this token is."""
         if match.end() - match.start() > _LONGEST_WORD:
             raise refused("it holds a word longer than any name")
-        if match.lastgroup in ("word", "number"):
+        if match.lastgroup in ("word", "number", "colon"):
             return match.end() < len(buffer)
         return match.lastgroup in ("open", "close", "line", "block", "quote", "end")
 
@@ -168,8 +170,12 @@ class DumpFilter:
         quote = self._at - 1
         run = _RUN.search(buffer, max(0, quote - _CONTEXT_BYTES), quote)
         before = run[0] if run else b""
-        if before in (b"e", b"E"):
+        # psql takes :e for a variable of its own, and then the string is an ordinary one.
+        is_variable = buffer[quote - len(before) - 1 : quote - len(before)] == b":"
+        if before in (b"e", b"E") and not is_variable:
             self._step = self._escaped_string
+        elif is_variable and before[-1:] in (b"e", b"E"):
+            raise refused("it holds a string behind a variable of psql")
         elif before[-1:] in (b"e", b"E") and (before[:1] in b"0123456789$." or b"." in before or len(before) > 100):
             raise refused("it holds a string that psql's versions read in different ways")
 
@@ -190,6 +196,12 @@ class DumpFilter:
         self._keep(parameter[0])
         self._at = parameter.end()
 
+    def _take_colon(self, token: bytes, buffer: bytes) -> None:
+        """A cast, or the middle of a slice; psql's own variables have names in capitals, which pg_dump quotes."""
+        if len(token) % 2 and buffer[self._at : self._at + 1].isupper():
+            raise refused("it holds a variable of psql")
+        self._keep(token)
+
     def _take_number(self, token: bytes, buffer: bytes) -> None:
         if not _PLAIN_NUMBER.fullmatch(token):
             raise refused(f"it holds {strip_controls(token[:20].decode('utf-8', 'replace'))!r}, which is no number")
@@ -197,7 +209,11 @@ class DumpFilter:
 
     def _take_word(self, token: bytes, buffer: bytes) -> None:
         self._keep(token)
-        self._note_word(token.lower())
+        word = token.lower()
+        before = self._at - len(token) - 1
+        if word in _COUNTED and buffer[max(0, before) : before + 1] == b":":
+            raise refused("it holds a variable of psql")
+        self._note_word(word)
 
     def _note_word(self, word: bytes) -> None:
         """What psql does with identifiers, to know that it is inside BEGIN ATOMIC … END."""
