@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
-from flask import Flask
+from flask import Flask, request
 
 from tests.support.app import Browser, open_browser
 from tests.support.odoo_zip import attachments, odoo_zip
@@ -77,3 +78,14 @@ def test_a_changed_backup_is_kept_apart_with_the_reasons(bob: Browser, charlie: 
     page = charlie.get(answer.location).text
     assert "Kept apart: this file did not prove whole, so it cannot be restored." in page
     assert "Restore…" not in bob.get(answer.location).text
+
+
+def test_a_large_file_lies_beside_the_archives_while_it_is_read_and_has_no_name(app: Flask, wiring: Wiring) -> None:
+    with app.test_request_context("/restore-points/upload", method="POST"):
+        request.max_content_length = wiring.upload_limit_bytes
+
+        with request._get_file_stream(10**9, "application/zip", "a.zip") as stream:
+            place = os.readlink(f"/proc/self/fd/{stream.fileno()}")
+
+    assert place.startswith(f"{wiring.archive_directory.resolve()}/")
+    assert place.endswith("(deleted)")

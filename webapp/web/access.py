@@ -15,6 +15,7 @@ How to write a route (a route without a declared permission stops the start of t
 - ``permission(role)`` and ``public`` only mark the view; ``guard`` (one before_request function) does the checking, in this
   order: foreign origin → who is it → declared permission → CSRF token → recent sign-in. Nobody writes a check in a view.
 - Every POST needs the CSRF token: ``{{ csrf_token() }}`` in a hidden field "csrf_token", or the header X-CSRFToken.
+- A request has at most 1 MiB; ``takes_files`` below ``permission`` lets a view take an upload, after the role was asked for.
 - ``current_actor()``: username, role, ip, ``triggered_by`` ("manual:alice"). Services take it as ``actor``.
 - ``request_time()``: the one reading of the clock of this request (aware UTC). Services take it as ``now``.
 - In templates: ``can("operator")``, ``current_user`` (``.is_authenticated .username .display_name .role .time_zone .theme``).
