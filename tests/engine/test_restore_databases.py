@@ -156,11 +156,12 @@ def test_another_database_of_the_same_name_is_not_replaced(
     second_server.drop_database("live2")
 
 
+@pytest.mark.parametrize("kind", ["prod_archive", "dump"])
 def test_the_owner_asked_for_owns_everything(
-    second_server: PostgresServer, prod_archive: Shelved, tmp_path: Path
+    kind: str, request: pytest.FixtureRequest, second_server: PostgresServer, tmp_path: Path
 ) -> None:
-    second_server.execute("CREATE ROLE odoo_owner LOGIN")
-    plan = new_plan(prod_archive, second_server.plan(tmp_path), "owned", owner="odoo_owner")
+    second_server.execute("DROP ROLE IF EXISTS odoo_owner; CREATE ROLE odoo_owner LOGIN")
+    plan = new_plan(request.getfixturevalue(kind), second_server.plan(tmp_path), "owned", owner="odoo_owner")
 
     run(plan, Journal(), SilentReporter())
 
