@@ -167,7 +167,7 @@ def fill(app: Flask, port: int, filestore: Path, *, now: datetime) -> None:
 
 
 def add_keeping(now: datetime) -> None:
-    """Job 3 keeps by rules, has one archive pinned and one in the trash; job 4 is frozen."""
+    """Job 3 keeps by rules, has one archive pinned and one in the trash; job 5, whose newest backup is much smaller, is frozen."""
     with writing() as session:
         job = session.get_one(Job, 3)
         job.retention_mode, job.retention_rules = (
@@ -179,7 +179,7 @@ def add_keeping(now: datetime) -> None:
     points.pin(stored[0], "before the upgrade to 19", actor=BOB, now=now)
     digest = points.deletion_preview(stored[1], now=now).digest
     points.delete(stored[1], typed="", digest=digest, actor=BOB, now=now)
-    retention_holds.freeze(4, "The newest backup is 28 % smaller than usual.", actor=BOB, now=now)
+    retention_holds.freeze(5, "accounts: the newest backup has a third of the size of the one before.", actor=BOB, now=now)
 
 
 def add_instance(past: Past, now: datetime) -> int:

@@ -54,7 +54,7 @@ PAGES = {
     "job-edit-rules": "/jobs/3/edit",
     "job-retention": "/jobs/3/retention",
     "job-retention-replayed": "/jobs/3/retention?retention_mode=keep_last_n&retention_value=2",
-    "job-retention-frozen": "/jobs/4/retention",
+    "job-retention-frozen": "/jobs/5/retention",
     "runs": "/runs",
     "runs-problems": "/runs?outcome=problems",
     "run-failed": "{failed}",
