@@ -167,7 +167,7 @@ def fill(app: Flask, port: int, filestore: Path, *, now: datetime) -> None:
 
 
 def add_keeping(now: datetime) -> None:
-    """Job 3 keeps by rules, has one archive pinned and one in the trash; job 5, whose newest backup is much smaller, is frozen."""
+    """Job 3 keeps by rules, has one archive pinned and one in the trash; job 5, whose newest backup collapsed, is frozen."""
     with writing() as session:
         job = session.get_one(Job, 3)
         job.retention_mode, job.retention_rules = (
