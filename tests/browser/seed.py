@@ -179,7 +179,9 @@ def add_keeping(now: datetime) -> None:
     points.pin(stored[0], "before the upgrade to 19", actor=BOB, now=now)
     digest = points.deletion_preview(stored[1], now=now).digest
     points.delete(stored[1], typed="", digest=digest, actor=BOB, now=now)
-    retention_holds.freeze(5, "accounts: the newest backup has a third of the size of the one before.", actor=BOB, now=now)
+    retention_holds.freeze(
+        5, "accounts: the newest backup has a third of the size of the one before.", actor=BOB, now=now
+    )
 
 
 def add_instance(past: Past, now: datetime) -> int:
