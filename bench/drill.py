@@ -55,6 +55,7 @@ MESSAGES = 0.7
 BYTES_PER_LINE = 230
 # Columns, keys and indexes as in Odoo 18 (mail.message, res.partner, ir.attachment, account.move.line).
 MORE = """
+DROP TABLE x_access_log; -- partitioned, as no table of Odoo's is
 CREATE TABLE account_move_line (id serial PRIMARY KEY, move_id integer NOT NULL, journal_id integer, company_id integer,
     sequence integer, account_id integer, currency_id integer, partner_id integer, product_id integer, reconcile_id integer,
     create_uid integer, write_uid integer, move_name varchar, parent_state varchar, ref varchar, name varchar,

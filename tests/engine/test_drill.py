@@ -185,9 +185,10 @@ def test_sequences_behind_and_constraints_not_validated_are_warnings(directory: 
 def test_a_boot_command_gets_the_database_and_no_network(archive: Archive, directory: Path) -> None:
     path, manifest = archive
     psql = find_servers()[0].program("psql")
-    look = 'test $(wc -l < /proc/net/route) -le 1 && exec "$0" -Atqc "SELECT 1 / (count(*) - 2) FROM res_users"'
+    look = 'test $(wc -l < /proc/net/route) -le 1 && "$0" -Atqc "SELECT 1" postgres && exec "$0" -Atqc "$1"'
+    query = "SELECT 1 / (count(*) - 2) FROM res_users"
 
-    good = run(plan_of(path, manifest, directory, boot_command=("/bin/sh", "-c", look, psql)), SilentReporter())
+    good = run(plan_of(path, manifest, directory, boot_command=("/bin/sh", "-c", look, psql, query)), SilentReporter())
     bad = run(
         plan_of(path, manifest, directory, boot_command=("/bin/sh", "-c", "echo no >&2; exit 3")), SilentReporter()
     )

@@ -193,7 +193,7 @@ def test_even_a_superuser_could_not_get_out(drill_database: Cluster, canaries: C
 
 def test_the_loader_reaches_its_own_database_only(drill_database: Cluster) -> None:
     with pytest.raises(psycopg.OperationalError, match=r"pg_hba\.conf"):
-        drill_database.connect(database="postgres")
+        drill_database.connect(database="template1")
 
 
 def test_settings_that_a_dump_gives_its_role_do_not_reach_the_questions(tmp_path: Path, canaries: Canaries) -> None:

@@ -120,7 +120,7 @@ def scratch_cluster(directory: Path) -> Iterator[Cluster]:
 
 def empty_database(cluster: Cluster) -> None:
     """Its database, made anew."""
-    with cluster.connect(ADMIN, database="postgres") as session:
+    with cluster.connect(ADMIN, database="template1") as session:
         session.execute("DROP DATABASE IF EXISTS prod WITH (FORCE)")
     create_database(cluster, "UTF8")
 

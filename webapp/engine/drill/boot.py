@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from webapp.core.reports import Check, CheckState
 from webapp.core.text import format_duration, strip_controls, tail_lines
-from webapp.engine.drill.cluster import Cluster
+from webapp.engine.drill.cluster import Cluster, create_meeting_place
 from webapp.engine.drill.questions import failed
 from webapp.engine.process import Ending, ProcessFailed, run
 from webapp.engine.report import Reporter
@@ -23,6 +23,7 @@ def check_boot(cluster: Cluster, command: Sequence[str], reporter: Reporter) -> 
     if not cluster.cage.has_no_network:
         detail = "Not tried: this kernel gives us no network of our own, so the Odoo might reach the real one."
         return Check("boot", _TITLE, CheckState.SKIPPED, detail)
+    create_meeting_place(cluster)
     try:
         done = run(
             cluster.cage.argv(command), env=cluster.environment(), timeout_seconds=BOOT_SECONDS, reporter=reporter

@@ -130,7 +130,8 @@ def make_cage(home: str, programs: str, postgres: str) -> Cage:
             return cage
     raise _impossible(
         f"PostgreSQL's programs in {programs} cannot be run by an unprivileged user on {home}.",
-        hint="Set HOLDFAST_DRILL_DIR to a directory that others may enter, or give Holdfast the right to make namespaces.",
+        hint="Others must be able to read the programs (chmod -R go+rX) and, where the kernel gives us no namespaces, to enter"
+        " HOLDFAST_DRILL_DIR.",
     )
 
 

@@ -256,12 +256,8 @@ def _initialise(cluster: Cluster, reporter: Reporter) -> None:
         said = tail_lines(strip_controls(done.stderr_tail), 2, 300)
         raise _impossible(f"The drill's cluster could not be made: {said}", "Look at the free disk of the worker.")
     password.unlink()
-    hba = f"local {_quoted(cluster.database)} {LOADER} scram-sha-256\nlocal all {ADMIN} scram-sha-256\n"
-    Path(f"{home}/data/pg_hba.conf").write_text(hba)
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+    lines = [f'"{name}" {LOADER}' for name in (cluster.database, "postgres")] + [f"all {ADMIN}"]
+    Path(f"{home}/data/pg_hba.conf").write_text("".join(f"local {line} scram-sha-256\n" for line in lines))
 
 
 def _give(cage: Cage, *paths: str) -> None:
@@ -326,7 +322,7 @@ def _await_ready(cluster: Cluster, process: Background, reporter: Reporter) -> N
     while True:
         reporter.check()
         try:
-            session = cluster.connect(ADMIN, database="postgres")
+            session = cluster.connect(ADMIN, database="template1")
             break
         except psycopg.OperationalError as error:
             if process.returncode() is not None or time.monotonic() > deadline:
@@ -342,12 +338,23 @@ def _await_ready(cluster: Cluster, process: Background, reporter: Reporter) -> N
 
 def create_database(cluster: Cluster, encoding: str) -> None:
     """The empty database, owned by the loader. Raises psycopg.Error for an encoding that does not exist."""
-    plain = "" if encoding == "UTF8" else " LC_COLLATE 'C' LC_CTYPE 'C'"
-    text = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {}" + plain).format(
-        sql.Identifier(cluster.database), sql.Identifier(LOADER), sql.Literal(encoding)
-    )
-    with cluster.connect(ADMIN, database="postgres") as session:
-        session.execute(text)
+    name, owner = sql.Identifier(cluster.database), sql.Identifier(LOADER)
+    with cluster.connect(ADMIN, database="template1") as session:
+        spare = session.execute("SELECT count(*) FROM pg_database WHERE datname = 'postgres'").fetchone()
+        if encoding == "UTF8" and spare == (1,):  # initdb's own empty database: nothing to copy
+            session.execute(sql.SQL("ALTER DATABASE postgres RENAME TO {}").format(name))
+            session.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, owner))
+            return
+        plain = "" if encoding == "UTF8" else " LC_COLLATE 'C' LC_CTYPE 'C'"
+        text = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {}" + plain)
+        session.execute(text.format(name, owner, sql.Literal(encoding)))
+
+
+def create_meeting_place(cluster: Cluster) -> None:
+    """An empty database ``postgres``, where clients such as Odoo ask which databases there are."""
+    with cluster.connect(ADMIN, database="template1") as session:
+        if session.execute("SELECT count(*) FROM pg_database WHERE datname = 'postgres'").fetchone() == (0,):
+            session.execute("CREATE DATABASE postgres TEMPLATE template0")
 
 
 def _impossible(message: str, hint: str) -> HoldfastError:
