@@ -440,7 +440,8 @@ class RetentionMachine(RuleBasedStateMachine):
         """Nothing is said to be there that is not, and nothing lies there unsaid."""
         COUNTED["steps"] += 1
         release()
-        rows = dict(db.session.execute(sa.select(Archive.relative_path, Archive.state)).tuples().all())
+        found_rows = db.session.execute(sa.select(Archive.relative_path, Archive.state)).all()
+        rows = {row.relative_path: row.state for row in found_rows}
         release()
         store = wired().archive_directory
         found = {str(path.relative_to(store)) for path in store.rglob("*.zip") if ".trash" not in path.parts}
@@ -531,6 +532,9 @@ def prove(steps: int, per_example: int = 100, *, shrink: bool = True) -> dict[st
         return _walk(steps, per_example, (Phase.generate, Phase.shrink) if shrink else (Phase.generate,))
     finally:
         logging.disable(logging.NOTSET)
+        for _, directory in _PLACES:
+            shutil.rmtree(directory, ignore_errors=True)
+        _PLACES.clear()
 
 
 def _walk(steps: int, per_example: int, phases: tuple[Phase, ...]) -> dict[str, Any]:
@@ -545,7 +549,6 @@ def _walk(steps: int, per_example: int, phases: tuple[Phase, ...]) -> dict[str, 
             suppress_health_check=list(HealthCheck),
         )
         run_state_machine_as_test(RetentionMachine, settings=wanted)
-    shutil.rmtree(_PLACES.pop()[1])
     return {**COUNTED, "seconds": round(time.monotonic() - began, 1)}
 
 
