@@ -29,7 +29,7 @@ from webapp.services import restores
 from webapp.services.restores import RestoreWish
 from webapp.services.wiring import Wiring
 from webapp.store.db import db, release, writing
-from webapp.store.models import Archive, AuditEvent, KeptDatabase, Restore, RestoreCheck
+from webapp.store.models import Archive, AuditEvent, KeptDatabase, Restore, RestoreCheck, Run
 
 
 @pytest.fixture
@@ -108,6 +108,25 @@ def test_the_newest_verified_point_is_chosen_first_and_the_failed_one_not_offere
 
     assert re.findall(r'name="archive" value="(\d+)" checked', text) == [str(point)]
     assert len(re.findall(r'type="radio" name="archive"', text)) == 2
+
+
+def test_a_safety_backup_is_not_what_one_wants_back(bob: Browser, app: Flask, point: int) -> None:
+    with app.app_context(), writing():
+        db.session.get_one(Run, db.session.get_one(Archive, point).run_id).triggered_by = "restore:12"
+
+    text = bob.get("/restore/new?source=1").text
+
+    chosen = re.findall(r'name="archive" value="(\d+)" checked', text)
+    assert len(chosen) == 1
+    assert chosen != [str(point)]
+
+
+def test_replacing_another_database_makes_a_copy_and_that_is_neutralised(bob: Browser, point: int) -> None:
+    same = walk(bob, point, target="replace", instance_id_replace="1", database_replace="acme")
+    other = walk(bob, point, target="replace", instance_id_replace="1", database_replace="acme_staging")
+
+    assert "neutralise" not in same
+    assert (other["neutralise"], other["new_identity"]) == ("1", "1")
 
 
 def test_a_point_that_was_asked_for_leads_to_the_target(bob: Browser, point: int) -> None:

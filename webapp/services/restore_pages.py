@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from webapp.core.status import ArchiveState, RestoreOutcome, RestoreTarget, Veri
 from webapp.core.text import format_duration
 from webapp.services.archives import get_archive
 from webapp.services.restore_files import file_of
+from webapp.services.restore_tasks import SAFETY
 from webapp.services.restores import (
     RestoreWish,
     checks_of,
@@ -89,7 +90,8 @@ def list_sources() -> list[Source]:
     found: dict[tuple[str, str], list[Archive]] = {}
     for archive in db.session.scalars(stored.order_by(Archive.taken_at.desc(), Archive.id.desc())):
         found.setdefault((archive.instance_name, archive.database_name), []).append(archive)
-    return [Source(*names, len(points), pick_newest(points)) for names, points in sorted(found.items())]
+    for_safety = _safety_runs()
+    return [Source(*names, len(points), pick_newest(points, for_safety)) for names, points in sorted(found.items())]
 
 
 def list_points(archive: Archive) -> list[Archive]:
@@ -120,17 +122,25 @@ def find_newest(instance_id: int, database: str = "") -> Archive | None:
     if database:
         query = query.where(Archive.database_name == database)
     found = db.session.scalars(query.order_by(Archive.taken_at.desc(), Archive.id.desc()).limit(POINTS)).all()
-    return pick_newest(found) if found else None
+    return pick_newest(found, _safety_runs()) if found else None
 
 
-def pick_newest(points: Sequence[Archive]) -> Archive:
-    """Of points that are ordered newest first: the first that is verified and failed no drill, else the first."""
-    good = (
+def pick_newest(points: Sequence[Archive], for_safety: Set[int]) -> Archive:
+    """Of points that are ordered newest first: the first that is verified and failed no drill, else the first.
+
+    A safety backup is the last to be proposed: what it holds is what somebody wanted to be rid of.
+    """
+    good = [
         one
         for one in points
         if one.verification_status is VerificationStatus.PASSED and one.drill_status is not VerificationStatus.FAILED
-    )
-    return next(good, points[0])
+    ]
+    return next((one for one in good if one.run_id not in for_safety), (*good, points[0])[0])
+
+
+def _safety_runs() -> Set[int]:
+    """The runs that made safety backups."""
+    return set(db.session.scalars(sa.select(Run.id).where(Run.triggered_by.startswith(SAFETY))))
 
 
 def estimate_seconds(archive: Archive) -> float | None:

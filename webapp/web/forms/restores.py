@@ -75,7 +75,12 @@ def with_defaults(draft: RestoreDraft, choices: RestoreChoices) -> RestoreDraft:
         goal = choices.targets[0]
     if draft.chosen == goal.value:
         return replace(draft, target=goal.value)
-    options = choices.default_options(goal)
+    place = draft.instance_id.strip()
+    options = choices.default_options(
+        goal,
+        instance_id=int(place) if place.isascii() and place.isdigit() and len(place) < 10 else None,
+        database=draft.database.strip(),
+    )
     ticks = {name: "1" if getattr(options, name) else "" for name in TICKS}
     return replace(draft, target=goal.value, keep_days=str(options.keep_days), jobs=str(options.jobs), **ticks)
 
