@@ -98,7 +98,16 @@ PAGES = {
     "reauthenticate": "/reauthenticate",
 }
 SHOWN = (
-    *("overview", "instance", "job-edit", "run", "restore-source", "restore-target", "restore-options", "restore-check"),
+    *(
+        "overview",
+        "instance",
+        "job-edit",
+        "run",
+        "restore-source",
+        "restore-target",
+        "restore-options",
+        "restore-check",
+    ),
     *("restore-confirm", "restore-done", "drill", "restore-points", "job-retention", "job-retention-frozen"),
     *("job-edit-rules", "restore-points-trash", "restore-point-delete"),
 )
