@@ -17,7 +17,7 @@ from webapp.core.sentinel import Fingerprint
 from webapp.core.status import ErrorCode, TaskStatus, VerificationStatus
 from webapp.services.sentinel import watch
 from webapp.store.db import db, writing
-from webapp.store.models import Archive, Job, Run, TaskLog
+from webapp.store.models import Archive, AuditEvent, Job, Run, TaskLog
 
 pytestmark = pytest.mark.usefixtures("service")
 NORMAL = Fingerprint(
@@ -81,6 +81,8 @@ def test_a_blow_freezes_retention_and_says_why(job: Job, now: datetime) -> None:
     assert at == now
     assert reason.startswith("acme, ")
     assert reason.endswith("mallory.")
+    (event,) = db.session.scalars(sa.select(AuditEvent).where(AuditEvent.event == "retention.frozen")).all()
+    assert (event.actor, event.details) == ("sentinel", {"reason": reason})
     assert db.session.scalars(sa.select(TaskLog.message).where(TaskLog.task_id == run.id)).all() == [
         warnings[0]["message"]
     ]

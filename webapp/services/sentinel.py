@@ -11,11 +11,11 @@ from sqlalchemy.orm import Session
 
 from webapp.core.sentinel import MOST_PREDECESSORS, Finding, Fingerprint, Severity, compare
 from webapp.core.status import ArchiveState, TaskStatus, VerificationStatus
+from webapp.services.retention_holds import freeze_in
 from webapp.store.models import Archive, Job, Run, TaskLog
 
 logger = logging.getLogger(__name__)
 
-LONGEST_REASON = 400
 _COUNTED = (
     ArchiveState.STORED,
     ArchiveState.TRASHED,
@@ -76,17 +76,8 @@ def _predecessors(session: Session, archive: Archive) -> list[Fingerprint]:
 
 def _freeze(session: Session, run: Run, blow: Finding, now: datetime) -> None:
     job = session.get(Job, run.job_id) if run.job_id is not None else None
-    if job is None or job.retention_frozen_at is not None:
-        return
-    reason = f"{run.database_name}, {now:%Y-%m-%d %H:%M} UTC: {blow.text}"
-    # Not through the row: a person may be editing the job, whose version must not change under them.
-    session.execute(
-        sa.update(Job)
-        .where(Job.id == job.id, Job.retention_frozen_at.is_(None))
-        .values(retention_frozen_at=now, retention_frozen_reason=reason[:LONGEST_REASON])
-        .execution_options(synchronize_session=False)
-    )
-    session.expire(job)
+    if job is not None:
+        freeze_in(job, f"{run.database_name}, {now:%Y-%m-%d %H:%M} UTC: {blow.text}", actor="sentinel", now=now)
 
 
 def _warn(session: Session, run: Run, findings: Sequence[Finding], now: datetime) -> None:
