@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,15 +137,23 @@ def fresh() -> Iterator[Holdfast]:
         yield running
 
 
-@pytest.fixture(scope="session")
+# Dangerous pages want a password that was given within the last ten minutes.
+RECENT_SECONDS = 240
+_signed_in: dict[str, tuple[float, Any]] = {}
+
+
+@pytest.fixture
 def alice_state(browser: Any, browser_context_args: dict[str, Any], holdfast: Holdfast) -> Any:
-    """The cookies of Alice (admin), signed in once for all tests."""
-    context = browser.new_context(**browser_context_args)
-    page = context.new_page()
-    page.goto(f"{holdfast.url}/sign-in")
-    sign_in(page, "alice")
-    state = context.storage_state()
-    context.close()
+    """The cookies of Alice (admin), signed in lately, and once for many tests."""
+    at, state = _signed_in.get(holdfast.url, (0.0, None))
+    if state is None or time.monotonic() - at > RECENT_SECONDS:
+        context = browser.new_context(**browser_context_args)
+        page = context.new_page()
+        page.goto(f"{holdfast.url}/sign-in")
+        sign_in(page, "alice")
+        state = context.storage_state()
+        context.close()
+        _signed_in[holdfast.url] = time.monotonic(), state
     return state
 
 

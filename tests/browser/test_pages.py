@@ -155,9 +155,12 @@ def too_wide(page: Page) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def places(browser: Any, holdfast: Holdfast, alice_state: Any) -> dict[str, str]:
+def places(browser: Any, holdfast: Holdfast) -> dict[str, str]:
     """Addresses of pages whose numbers only the API knows."""
-    context = browser.new_context(storage_state=alice_state, base_url=holdfast.url)
+    context = browser.new_context(base_url=holdfast.url)
+    page = context.new_page()
+    page.goto("/sign-in")
+    sign_in(page, "alice")
 
     def newest(kind: str, status: str) -> int:
         answer = context.request.get(f"/api/v1/admin/background-tasks?task_type={kind}&status={status}&limit=1").json()

@@ -127,7 +127,7 @@ def test_pg_dump_killed_at_any_moment_is_never_a_success(
         codes.add(caught.value.code)
 
     assert codes == {ErrorCode.DUMP_FAILED}
-    assert postgres_server.sessions() == []
+    until(lambda: postgres_server.sessions() == [], "all sessions are gone")
 
 
 def test_pg_dump_killed_in_the_middle_of_its_work_is_never_a_success(
@@ -254,6 +254,7 @@ def test_a_stop_at_any_moment_leaves_nothing(
     when: float,
     over_ssh: bool,
 ) -> None:
+    before = set(_children())
     reporter = StoppingReporter()
     root = str(prod.filestore.parent)
     plan = postgres_server.plan(root)
@@ -270,7 +271,7 @@ def test_a_stop_at_any_moment_leaves_nothing(
 
     assert time.monotonic() - began < 8
     until(lambda: postgres_server.sessions() == [], "all sessions are gone")
-    assert _children() == []
+    assert set(_children()) <= before
 
 
 def test_a_stop_while_waiting_for_a_lock_is_heard_at_once(

@@ -198,8 +198,8 @@ def test_five_hundred_ids_are_looked_up_at_once(redis_client: Redis) -> None:
 def test_an_unknown_type_or_a_strange_id_is_refused(redis_client: Redis) -> None:
     queue = RqTaskQueue(redis_client)
 
-    with pytest.raises(ValueError, match="drill"):
-        queue.push(queue="default", task_type="drill", task_id=1, queue_task_id="x-1", description="")
+    with pytest.raises(ValueError, match="holiday"):
+        queue.push(queue="default", task_type="holiday", task_id=1, queue_task_id="x-1", description="")
     with pytest.raises(ValueError, match="Job ID"):
         queue.push(queue="default", task_type="backup", task_id=1, queue_task_id="x:1", description="")
 

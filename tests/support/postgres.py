@@ -189,11 +189,14 @@ class PostgresServer:
         return found
 
     def sessions(self) -> list[str]:
-        """What sessions of Holdfast the server still has (for «nothing is left behind»)."""
+        """What sessions of Holdfast the server still has (for «nothing is left behind»), once it had time to see them go."""
         query = (
             "SELECT query FROM pg_stat_activity WHERE application_name LIKE 'holdfast%' OR application_name = 'pg_dump'"
         )
-        return [row[0] for row in self.rows(query)]
+        deadline = time.monotonic() + 5
+        while (found := [row[0] for row in self.rows(query)]) and time.monotonic() < deadline:
+            time.sleep(0.05)  # Between two looks; the loop has its deadline.
+        return found
 
 
 @contextmanager
