@@ -136,7 +136,7 @@ def build(place: Path, db_mb: int, files_mb: int) -> Workload:
 def measure(
     work: Workload, server: PostgresServer, place: Path, rounds: int
 ) -> tuple[dict[str, list[float]], DrillReport]:
-    """Each way ``rounds`` times, in turn; the page cache is warm for all, and nobody pays for what the one before left to write."""
+    """Each way ``rounds`` times, in turn; the page cache is warm for all, and what one left to write no other pays for."""
     times: dict[str, list[float]] = {"drill": [], "psql_default": [], "pg_restore_j2": []}
     report = None
     for number in range(rounds):
