@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from webapp.core.errors import HoldfastError, TaskStopped
+from webapp.core.errors import HoldfastError
 from webapp.core.restore_plans import RestorePlan, RestoreResult, TargetIdentity
 from webapp.core.status import ErrorCode, RestoreOutcome, RestoreTarget
 from webapp.core.text import format_count
@@ -41,7 +41,7 @@ from webapp.engine.restore.databases import (
 from webapp.engine.restore.dump_source import read_head
 from webapp.engine.restore.ending import end, finish_replacement, kept_files
 from webapp.engine.restore.filling import Filled, Filling, place_and_paths, wants_files
-from webapp.engine.restore.journal import Journal
+from webapp.engine.restore.journal import Journal, is_anothers
 from webapp.engine.restore.places import Paths, Place
 from webapp.engine.restore.proof import prove, seal_of
 from webapp.engine.restore.sql_rules import facts_of
@@ -65,7 +65,7 @@ def run(plan: RestorePlan, journal: Journal, reporter: Reporter) -> RestoreResul
     try:
         return _Restoring(plan, evidence, seal, keeper, reporter).restore()
     except HoldfastError as error:
-        if not keeper.trail.step or (isinstance(error, TaskStopped) and error.code is ErrorCode.LEASE_LOST):
+        if not keeper.trail.step or is_anothers(error):
             raise
         result = _put_right(plan, keeper.trail, reporter)
         if result is None or result.outcome is RestoreOutcome.UNTOUCHED:

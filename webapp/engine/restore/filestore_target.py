@@ -12,7 +12,7 @@ from webapp.engine.archive.unpack import UnpackSummary
 from webapp.engine.report import Reporter, SilentReporter
 from webapp.engine.restore.comparison import files_found
 from webapp.engine.restore.ground import RESERVE_BYTES, archive_check, unpacked_bytes
-from webapp.engine.restore.journal import Journal
+from webapp.engine.restore.journal import Journal, is_anothers
 from webapp.engine.restore.place_kinds import place_of
 from webapp.engine.restore.places import Paths, Place, paths_of
 from webapp.engine.restore.proof import filestore_check, require_right, require_verified
@@ -60,8 +60,9 @@ def run(plan: RestorePlan, journal: Journal, reporter: Reporter) -> RestoreResul
         assert inode is not None  # it was just unpacked
         keeper.before("exchange", new_inode=inode)
         place.exchange(paths, inode, reporter)
-    except BaseException:
-        _undo(place, keeper.trail, SilentReporter())  # A task that was stopped must be able to clear up.
+    except BaseException as error:
+        if not is_anothers(error):
+            _undo(place, keeper.trail, SilentReporter())  # A task that was stopped must be able to clear up.
         raise
     return _result(plan, keeper.trail, (found,), files)
 

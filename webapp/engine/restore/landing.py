@@ -20,7 +20,7 @@ from webapp.core.restore_plans import RestorePlan
 from webapp.core.status import ErrorCode, RestoreOutcome
 from webapp.engine.disk import disk_error
 from webapp.engine.durable import sync_directory
-from webapp.engine.restore.journal import Journal
+from webapp.engine.restore.journal import Journal, is_anothers
 
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR)
 
@@ -77,8 +77,9 @@ def landing_directory(plan: RestorePlan, final: str, journal: Journal) -> Iterat
             journal(landing.as_json())
             os.rename(landing.temporary, final)
             sync_directory(parent)
-    except BaseException:
-        undo(landing)
+    except BaseException as error:
+        if not is_anothers(error):
+            undo(landing)
         raise
 
 
@@ -111,8 +112,9 @@ def landing_file(plan: RestorePlan, final: str, journal: Journal) -> Iterator[in
             os.link(landing.temporary, final, follow_symlinks=False)  # Unlike a rename it replaces nothing.
             os.unlink(landing.temporary)
             sync_directory(directory)
-    except BaseException:
-        undo(landing)
+    except BaseException as error:
+        if not is_anothers(error):
+            undo(landing)
         raise
 
 

@@ -21,7 +21,7 @@ from webapp.engine.evidence import Evidence
 from webapp.engine.http import USUAL_LIMITS, HttpLimits
 from webapp.engine.report import Reporter, SilentReporter
 from webapp.engine.restore import odoo_look
-from webapp.engine.restore.journal import Journal
+from webapp.engine.restore.journal import Journal, is_anothers
 from webapp.engine.restore.odoo_calls import Sending, post_drop, post_restore
 from webapp.engine.restore.odoo_compare import compare, taken_back, work_directory
 from webapp.engine.restore.proof import prove
@@ -74,7 +74,7 @@ def run(
         checks = _checks(plan, client, evidence, reporter)
         journal(_entry(plan, "done"))
     except BaseException as error:
-        if made.surely or not _refused_before_making(error):
+        if not is_anothers(error) and (made.surely or not _refused_before_making(error)):
             _undo(plan, client, made, patience_seconds)
         raise
     return RestoreResult(
