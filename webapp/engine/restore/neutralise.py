@@ -145,8 +145,8 @@ RULES: tuple[Rule, ...] = (
         "Automation rules that wait for webhooks",
         "base_automation",
         ("webhook_uuid",),
-        "UPDATE public.base_automation SET webhook_uuid = gen_random_uuid()::text WHERE webhook_uuid IS NOT NULL",
-        "SELECT 0",
+        "UPDATE public.base_automation SET webhook_uuid = 'neutralised-' || gen_random_uuid() WHERE webhook_uuid IS NOT NULL",
+        "SELECT count(*) FROM public.base_automation WHERE webhook_uuid NOT LIKE 'neutralised-%'",
         optional=True,
     ),
     Rule(
