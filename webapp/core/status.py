@@ -37,6 +37,10 @@ class TaskType(StrEnum):
     KEPT_REMOVAL = "kept_removal"
     DRILL = "drill"
     SELF_BACKUP = "self_backup"
+    SNAPSHOT_DISCOVERY = "snapshot_discovery"
+    SNAPSHOT_REMOVAL = "snapshot_removal"
+    SNAPSHOT_COMPARISON = "snapshot_comparison"
+    SNAPSHOT_RESTORE = "snapshot_restore"
 
 
 class QueueName(StrEnum):
@@ -91,6 +95,7 @@ class ArchiveOrigin(StrEnum):
     BACKUP = "backup"
     UPLOAD = "upload"
     RECOVERED = "recovered"
+    DISCOVERED = "discovered"
 
 
 class RestoreTarget(StrEnum):
@@ -154,6 +159,7 @@ class InstanceKind(StrEnum):
     ODOO_HTTP = "odoo_http"
     ODOO_POSTGRES = "odoo_postgres"
     POSTGRES = "postgres"
+    HOST = "host"
 
 
 class FilestoreKind(StrEnum):
@@ -177,18 +183,35 @@ class Content(StrEnum):
 
     DATABASE_AND_FILESTORE = "database_and_filestore"
     DATABASE = "database"
+    FILES = "files"
 
 
 class ArchiveFormat(StrEnum):
-    """Zip as Odoo writes it, or PostgreSQL's custom format (database only)."""
+    """Zip as Odoo writes it, PostgreSQL's custom format (database only), or a snapshot: a directory tree of a host."""
 
     ZIP = "zip"
     CUSTOM = "custom"
+    SNAPSHOT = "snapshot"
 
     @property
     def suffix(self) -> str:
-        """File suffix with its dot."""
-        return ".zip" if self is ArchiveFormat.ZIP else ".dump"
+        """File suffix with its dot; "" for a tree."""
+        return {ArchiveFormat.ZIP: ".zip", ArchiveFormat.CUSTOM: ".dump"}.get(self, "")
+
+
+class SnapshotLayout(StrEnum):
+    """Ours: the tree in ``data`` beside its list and manifest. Plain: a tree that something else made, found on disk."""
+
+    OURS = "ours"
+    PLAIN = "plain"
+
+
+class SnapshotTarget(StrEnum):
+    """Where a restore puts what a snapshot holds: on its host, on another one, or in a directory of this machine."""
+
+    HOST = "host"
+    OTHER_HOST = "other_host"
+    DIRECTORY = "directory"
 
 
 class OverlapPolicy(StrEnum):
@@ -263,6 +286,10 @@ class ErrorCode(StrEnum):
     FILESTORE_UNREADABLE = "filestore_unreadable"
     SSH_FAILED = "ssh_failed"
     HOST_KEY_MISMATCH = "host_key_mismatch"
+    # Hosts
+    RSYNC_FAILED = "rsync_failed"
+    FILES_UNREADABLE = "files_unreadable"
+    SOURCE_EMPTIED = "source_emptied"
     # Archive and disk
     TRUNCATED = "truncated"
     CORRUPT = "corrupt"
@@ -293,4 +320,6 @@ class ErrorCode(StrEnum):
     RETENTION_HELD = "retention_held"
     RETENTION_FROZEN = "retention_frozen"
     CONTENT_CHANGED = "content_changed"
+    FILES_VANISHED = "files_vanished"
+    HOST_DIFFERS = "host_differs"
     NEW_ADMINISTRATORS = "new_administrators"

@@ -26,6 +26,10 @@ TASK_FUNCTIONS: Mapping[str, str] = {
     TaskType.KEPT_REMOVAL: "webapp.tasks.restores.remove_kept",
     TaskType.DRILL: "webapp.tasks.drills.drill",
     TaskType.SELF_BACKUP: "webapp.tasks.self_backups.back_up_self",
+    TaskType.SNAPSHOT_DISCOVERY: "webapp.tasks.snapshots.discover",
+    TaskType.SNAPSHOT_REMOVAL: "webapp.tasks.snapshots.remove",
+    TaskType.SNAPSHOT_COMPARISON: "webapp.tasks.snapshots.compare",
+    TaskType.SNAPSHOT_RESTORE: "webapp.tasks.snapshots.restore",
 }
 
 NO_TIME_LIMIT = -1  # a task's time limit is kept by our own watchdog, which also ends its child processes

@@ -29,6 +29,10 @@ from webapp.store.models import (
     RetentionTask,
     Run,
     SelfBackup,
+    SnapshotComparison,
+    SnapshotDiscovery,
+    SnapshotRemoval,
+    SnapshotRestore,
     Task,
     TaskLog,
     Verification,
@@ -61,6 +65,10 @@ TASK_KINDS: dict[TaskType, TaskKind] = {
         TaskKind(TaskType.KEPT_REMOVAL, "Remove kept database", QueueName.RESTORES, KeptRemoval, "kept_removal"),
         TaskKind(TaskType.DRILL, "Restore drill", QueueName.RESTORES, Drill, "drill"),
         TaskKind(TaskType.SELF_BACKUP, "Self-backup", QueueName.DEFAULT, SelfBackup, "self_backup"),
+        TaskKind(TaskType.SNAPSHOT_DISCOVERY, "Find snapshots", QueueName.DEFAULT, SnapshotDiscovery, "discovery"),
+        TaskKind(TaskType.SNAPSHOT_REMOVAL, "Remove snapshot", QueueName.DEFAULT, SnapshotRemoval, "removal"),
+        TaskKind(TaskType.SNAPSHOT_COMPARISON, "Compare with host", QueueName.DEFAULT, SnapshotComparison, "compare"),
+        TaskKind(TaskType.SNAPSHOT_RESTORE, "Restore files", QueueName.RESTORES, SnapshotRestore, "restore_files"),
     )
 }
 

@@ -6,6 +6,14 @@ from webapp.store.models.instances import Instance
 from webapp.store.models.jobs import Job, Slot
 from webapp.store.models.restores import Drill, KeptDatabase, KeptRemoval, Restore, RestoreCheck, SelfBackup
 from webapp.store.models.settings import Beat, Setting
+from webapp.store.models.snapshots import (
+    Host,
+    SnapshotComparison,
+    SnapshotDiscovery,
+    SnapshotRecord,
+    SnapshotRemoval,
+    SnapshotRestore,
+)
 from webapp.store.models.tasks import (
     ConnectionTest,
     FanOut,
@@ -26,6 +34,7 @@ __all__ = [
     "ConnectionTest",
     "Drill",
     "FanOut",
+    "Host",
     "Instance",
     "Job",
     "KeptDatabase",
@@ -37,6 +46,11 @@ __all__ = [
     "SelfBackup",
     "Setting",
     "Slot",
+    "SnapshotComparison",
+    "SnapshotDiscovery",
+    "SnapshotRecord",
+    "SnapshotRemoval",
+    "SnapshotRestore",
     "TargetLock",
     "Task",
     "TaskLog",

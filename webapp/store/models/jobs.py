@@ -33,7 +33,9 @@ class Job(Model):
     where the mode is *rules* (core/retention_rules.py); ``retention_allowance`` is how many deletions beyond the cap a person has
     agreed to, counted down as they happen. ``drill_value`` is every how many runs (sampled) or days (scheduled) an
     archive is restored for practice; ``drill_checks`` are own questions: ``{"query": …, "expected": …}``. ``refresh`` says
-    what a refresh job restores where (services/refreshes.py).
+    what a refresh job restores where (services/refreshes.py). ``paths`` are what a host's job takes, [] for all that the
+    host names; ``rides_with_id`` is the Odoo instance whose odd ends (addons, odoo.conf) such a job keeps. For a host's job
+    the ``drill_…`` columns say when a snapshot is read again from beginning to end.
     """
 
     __tablename__ = "job"
@@ -67,6 +69,8 @@ class Job(Model):
     drill_value: Mapped[int] = mapped_column(default=7)
     drill_checks: Mapped[list[dict[str, str]]] = mapped_column(sa.JSON, default=list)
     refresh: Mapped[dict[str, Any]] = mapped_column(sa.JSON, default=dict)
+    paths: Mapped[list[str]] = mapped_column(sa.JSON, default=list)
+    rides_with_id: Mapped[int | None] = mapped_column(sa.ForeignKey("instance.id", ondelete="SET NULL"), index=True)
     verification_level: Mapped[VerificationLevel] = mapped_column(
         EnumText(VerificationLevel), default=VerificationLevel.COMPLETE
     )
@@ -79,7 +83,7 @@ class Job(Model):
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
     version: Mapped[int] = mapped_column(default=1)
 
-    instance: Mapped[Instance] = relationship()
+    instance: Mapped[Instance] = relationship(foreign_keys=[instance_id])
 
     __mapper_args__ = {"version_id_col": version}
 
