@@ -49,9 +49,9 @@ class Host(Model):
 class SnapshotRecord(Model):
     """What an archive of the format *snapshot* has beyond the others: one row each.
 
-    The tree lies at ``<root>/<directory>/<name>``. ``base_id`` is the snapshot it shares unchanged files with, where that is known
-    and still there; the snapshot is whole without it. ``bytes`` are of the files' contents: ``new_bytes`` those that the base has
-    not (and which the archive's ``size_bytes`` repeats), ``transferred_bytes`` what came over the wire.
+    The tree lies at ``<root>/<directory>/<name>``. ``base_id`` is the snapshot it shares unchanged files with, where that is
+    known and still there; the snapshot is whole without it. ``total_bytes`` and ``new_bytes`` are of the files' contents: all,
+    and what the base has not (the archive's ``size_bytes`` repeats it); ``transferred_bytes`` is what came over the wire.
     """
 
     __tablename__ = "snapshot"
