@@ -1,0 +1,66 @@
+"""Where snapshots lie: from an archive's row to its place on disk, and back. Beneath every service that touches a snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+
+import sqlalchemy as sa
+
+from webapp.core.errors import NotFound
+from webapp.core.snapshot_plans import SnapshotPlace
+from webapp.core.status import ArchiveFormat, ArchiveState
+from webapp.store.db import db
+from webapp.store.models import Archive, SnapshotRecord
+
+PREFIX = "snapshots/"
+IN_STORE = (ArchiveState.STORED, ArchiveState.QUARANTINED)
+
+
+def is_snapshot(archive: Archive) -> bool:
+    """Whether the archive is a host's tree, and not a file in the archive store."""
+    return archive.format is ArchiveFormat.SNAPSHOT
+
+
+def place_of(record: SnapshotRecord) -> SnapshotPlace:
+    """Where the snapshot lies."""
+    return SnapshotPlace(record.root, record.directory, record.name, record.layout)
+
+
+def get_record(archive_id: int) -> SnapshotRecord:
+    """The snapshot's row. Raises NotFound, also for an archive that is no snapshot."""
+    record = db.session.get(SnapshotRecord, archive_id, populate_existing=True)
+    if record is None:
+        raise NotFound(f"There is no snapshot {archive_id}.")
+    return record
+
+
+def get_stored(archive_id: int) -> SnapshotRecord:
+    """The row of a snapshot whose tree should be there. Raises NotFound when it is deleted, in the trash or missing."""
+    record = get_record(archive_id)
+    if record.archive.state not in IN_STORE:
+        raise NotFound(f"Snapshot {archive_id} is no longer stored ({record.archive.state.value}).")
+    return record
+
+
+def relative_path_of(place: SnapshotPlace) -> str:
+    """What stands in ``Archive.relative_path``: unique for every place on this machine, and never a path in the archive store."""
+    root = hashlib.sha256(place.root.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{PREFIX}{root}/{place.directory}/{place.name}"
+
+
+def find_at(place: SnapshotPlace) -> SnapshotRecord | None:
+    """The row of the snapshot at this place, whatever its state."""
+    return db.session.scalar(
+        sa.select(SnapshotRecord).where(
+            SnapshotRecord.root == place.root,
+            SnapshotRecord.directory == place.directory,
+            SnapshotRecord.name == place.name,
+        )
+    )
+
+
+def has_records(root: str) -> bool:
+    """Whether any snapshot was ever recorded below this root: then a root without its marker is away, not new."""
+    return (
+        db.session.scalar(sa.select(SnapshotRecord.archive_id).where(SnapshotRecord.root == root).limit(1)) is not None
+    )
