@@ -22,6 +22,9 @@ LONGEST_SPREAD_SECONDS = 3600
 LARGEST_RESERVE_BYTES = 1024**5
 MOST_SELF_BACKUPS = 365
 LONGEST_TRASH_DAYS = 90
+MOST_BANDWIDTH_KIB = 100 * 1024**2
+# What the kernel makes up, what is gone at the next start, and other machines' disks; the mount points themselves are kept.
+USUAL_EXCLUDES = ("/proc/*", "/sys/*", "/dev/*", "/run/*", "/tmp/*", "/mnt/*", "/media/*", "/lost+found/", "/swapfile")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,12 @@ class AppSettings:
         self_backup_cron: When Holdfast copies its own database into the archive store, in ``time_zone``; "" for never.
         self_backup_keep: How many of those copies are kept.
         trash_days: How long what retention or a person deletes can still be taken back.
+        backup_root: Below which directory hosts' snapshots lie; "" for ``snapshots`` in the data directory.
+        host_excludes: What no host's snapshot takes (rsync patterns), unless a host says otherwise.
+        host_one_file_system: Default of hosts: stay on the file systems that the paths are on.
+        host_bandwidth_kib: Default of hosts: at most so many KiB per second; 0 for no limit.
+        host_rsync_options: Default of hosts: further rsync options, of those that are allowed.
+        host_shrink_percent: Default of hosts: more files gone than this share is taken for an emptied source.
     """
 
     title: str = "Holdfast"
@@ -50,6 +59,12 @@ class AppSettings:
     trash_days: int = 3
     self_backup_cron: str = "15 1 * * *"
     self_backup_keep: int = 14
+    backup_root: str = ""
+    host_excludes: tuple[str, ...] = USUAL_EXCLUDES
+    host_one_file_system: bool = False
+    host_bandwidth_kib: int = 0
+    host_rsync_options: tuple[str, ...] = ()
+    host_shrink_percent: int = 50
 
 
 def get_settings() -> AppSettings:
