@@ -1,10 +1,10 @@
 """Places below a backup root: its marker, what it must be able to, the hosts' directories and their locks.
 
-    <root>/.holdfast-snapshots               marks the root: an empty mount point has no marker
-    <root>/<directory>/.lock                 held (flock) by the one who writes here
-    <root>/<directory>/.partial/<run>/       a run at work
-    <root>/<directory>/.removing/<name>/     a snapshot that is being removed
-    <root>/<directory>/<name>/               a snapshot
+<root>/.holdfast-snapshots               marks the root: an empty mount point has no marker
+<root>/<directory>/.lock                 held (flock) by the one who writes here
+<root>/<directory>/.partial/<run>/       a run at work
+<root>/<directory>/.removing/<name>/     a snapshot that is being removed
+<root>/<directory>/<name>/               a snapshot
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import re
-import secrets
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -66,17 +65,61 @@ def open_root(root: str, *, create: bool = False) -> Root:
     about its snapshots. ``create`` makes directory and marker where they are missing and asks ``require_usable``; only
     whoever knows that the root never held a snapshot says so.
     """
-    raise NotImplementedError
+    if not root.startswith("/"):
+        raise StoreError(f"The backup root {root!r} is not an absolute path.", code=ErrorCode.STORE_UNAVAILABLE)
+    path = os.path.realpath(root)
+    try:
+        if create:
+            os.makedirs(path, mode=0o700, exist_ok=True)
+        root_id = _read_marker(path)
+        if root_id is None and create:
+            require_usable(path)
+            root_id = _write_marker(path)
+    except OSError as error:
+        raise disk_error(error, f"open the backup root at {root}") from error
+    if root_id is None:
+        raise StoreError(
+            f"The backup root at {root} is not there: its marker {MARKER} is missing.",
+            hint="If it lies on a disk of its own, mount that disk. Nothing is deleted or marked as missing meanwhile.",
+            code=ErrorCode.STORE_UNAVAILABLE,
+        )
+    return Root(path, root_id, free_bytes(path))
 
 
 def require_usable(root: str) -> None:
     """A file can be written at the root and takes user attributes, which owners and modes are noted in. Raises StoreError."""
-    raise NotImplementedError
+    probe = os.path.join(root, f".probe-{uuid.uuid4().hex}")
+    try:
+        descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.setxattr(descriptor, XATTR, b"100644 0,0 0:0")
+        finally:
+            os.close(descriptor)
+            os.unlink(probe)
+    except OSError as error:
+        if error.errno not in (errno.ENOTSUP, errno.ENOSYS):
+            raise disk_error(error, f"write below the backup root at {root}") from error
+        raise StoreError(
+            f"The file system of the backup root at {root} does not take extended attributes.",
+            hint="Owners and modes of the host's files are noted in these. Choose a root on ext4, XFS, Btrfs or ZFS.",
+            code=ErrorCode.STORE_UNAVAILABLE,
+            permanent=True,
+        ) from error
 
 
 def host_path(root: str, directory: str) -> str:
     """``<root>/<directory>``. Raises StoreError for a directory name that is none of ours."""
-    raise NotImplementedError
+    if not _DIRECTORY.fullmatch(directory):
+        raise StoreError(f"{directory!r} cannot be a host's directory below the backup root.", permanent=True)
+    return os.path.join(root, directory)
+
+
+def require_place(place: SnapshotPlace) -> str:
+    """The place's path. Raises StoreError for one that could lead elsewhere."""
+    parent = host_path(place.root, place.directory)
+    if not _NAME.fullmatch(place.name):
+        raise StoreError(f"{place.name!r} cannot be the name of a snapshot.", permanent=True)
+    return os.path.join(parent, place.name)
 
 
 @contextmanager
@@ -85,25 +128,112 @@ def host_lock(root: str, directory: str) -> Iterator[None]:
 
     Raises StoreError(target_busy), which a later attempt may retry, when another process holds it.
     """
-    raise NotImplementedError
-    yield
+    parent = host_path(root, directory)
+    try:
+        make_directory(parent)
+        path = os.path.join(parent, LOCK)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise disk_error(error, f"lock {parent}") from error
+    try:
+        _lock(descriptor, parent)
+        yield
+    finally:
+        os.close(descriptor)  # Ends the lock too; so does the end of the process, whatever it is.
 
 
 def partial_path(root: str, directory: str, run_id: int) -> str:
     """``<root>/<directory>/.partial/<run>``, whether it is there or not."""
-    raise NotImplementedError
+    return os.path.join(host_path(root, directory), PARTIAL, str(int(run_id)))
 
 
 def make_partial(root: str, directory: str, run_id: int) -> str:
     """The run's own directory with an empty ``data`` in it, kept as it is when it exists. Returns its path."""
-    raise NotImplementedError
+    path = partial_path(root, directory, run_id)
+    try:
+        for each in (host_path(root, directory), os.path.dirname(path), path, os.path.join(path, DATA)):
+            make_directory(each)
+    except OSError as error:
+        raise disk_error(error, f"make {path}") from error
+    return path
 
 
 def take_over_partial(root: str, directory: str, run_id: int, resume_from: Sequence[int]) -> int | None:
     """Make the newest of the dead runs' unfinished trees this run's own, unless it has one. Returns whose it was, or None."""
-    raise NotImplementedError
+    own = partial_path(root, directory, run_id)
+    for dead in resume_from:
+        try:
+            if os.path.lexists(own):
+                return None
+            os.rename(partial_path(root, directory, dead), own)
+            return dead
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise disk_error(error, f"take over what run {dead} left") from error
+    return None
 
 
 def list_partials(root: str, directory: str) -> list[Partial]:
-    """Unfinished trees of the host, by run."""
-    raise NotImplementedError
+    """Unfinished trees of the host, by run. ``changed_at`` is that of whatever changes in it while its run works."""
+    parent = os.path.join(host_path(root, directory), PARTIAL)
+    found = []
+    for name in directory_names(parent):
+        if name.isdecimal():
+            path = os.path.join(parent, name)
+            found.append(Partial(int(name), path, _changed_at(path)))
+    return sorted(found, key=lambda partial: partial.run_id)
+
+
+def directory_names(path: str) -> list[str]:
+    """The directories in a directory (no links), sorted; none where it is missing. Raises StoreError."""
+    try:
+        with os.scandir(path) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise disk_error(error, f"list {path}") from error
+
+
+def _changed_at(path: str) -> float:
+    times = [0.0]
+    for each in (path, os.path.join(path, DATA), os.path.join(path, DIGESTS_LOG), os.path.join(path, PLAN_FILE)):
+        with contextlib.suppress(FileNotFoundError):
+            facts = os.lstat(each)
+            # The tree's own mtime is the host's, and may be years old: its ctime is of this machine.
+            times.append(facts.st_ctime)
+    return max(times)
+
+
+def _lock(descriptor: int, parent: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(
+            f"Another process is writing a snapshot in {parent}.",
+            hint="Only one may work on a host at a time; this one is tried again later.",
+            code=ErrorCode.TARGET_BUSY,
+        ) from None
+    except OSError as error:
+        raise disk_error(error, f"lock {parent}") from error
+
+
+def _write_marker(path: str) -> str:
+    root_id = uuid.uuid4().hex
+    marker = {"format": MARKER_FORMAT, "version": 1, "id": root_id}
+    write_durably(os.path.join(path, MARKER), json.dumps(marker).encode())
+    return root_id
+
+
+def _read_marker(path: str) -> str | None:
+    try:
+        with open(os.path.join(path, MARKER), "rb") as file:
+            data = json.loads(file.read(4096))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or data.get("format") != MARKER_FORMAT or not isinstance(data.get("id"), str):
+        raise StoreError(f"The backup root's marker {MARKER} in {path} is damaged.", code=ErrorCode.STORE_UNAVAILABLE)
+    return str(data["id"])
