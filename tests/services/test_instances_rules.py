@@ -17,7 +17,8 @@ from webapp.core.errors import InvalidInput
 from webapp.core.plans import NO_SECRET, Secret
 from webapp.services.drafts import InvalidDraft
 from webapp.services.instance_keys import pasted_key_columns, read_host_key
-from webapp.services.instance_rules import InstanceDraft, check_draft, read_certificates, read_fingerprint, read_tags
+from webapp.services.instance_rules import InstanceDraft, check_draft
+from webapp.services.instance_values import read_certificates, read_fingerprint, read_tags
 
 NONE_STORED: frozenset[str] = frozenset()
 OVER_SSH = changed(ODOO_POSTGRES, filestore_kind="ssh", ssh_host="web.example", ssh_user="odoo")

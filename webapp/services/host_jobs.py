@@ -11,10 +11,10 @@ from webapp.store.models import Instance, Job
 
 
 def riding_with(instance_id: int) -> Sequence[Job]:
-    """The live host jobs that keep odd ends (addons, odoo.conf, /etc) of an Odoo instance, by name; ``job.instance`` is the host."""
+    """The live host jobs that keep the odd ends of an Odoo instance, by name; each one's own instance is the host."""
     query = (
         sa.select(Job)
-        .join(Instance, Job.instance_id == Instance.id)
+        .join(Job.instance)
         .where(Job.rides_with_id == instance_id, Job.deleted_at.is_(None), Instance.deleted_at.is_(None))
     )
     return db.session.scalars(query.order_by(sa.func.lower(Job.name), Job.id)).all()

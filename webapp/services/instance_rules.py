@@ -2,37 +2,42 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
-from webapp.core.errors import InvalidInput
 from webapp.core.naming import check_database_name
 from webapp.core.plans import NO_SECRET, Secret
 from webapp.core.status import DatabaseSelection, FilestoreKind, InstanceKind
-from webapp.core.urls import normalise_url
 from webapp.services.drafts import DraftCheck
-from webapp.store.models import Instance
+from webapp.services.host_rules import HostDraft, check_address, check_host, host_values
+from webapp.services.instance_values import (
+    read_certificates,
+    read_databases,
+    read_filestore_path,
+    read_fingerprint,
+    read_host_header,
+    read_pg_host,
+    read_tags,
+    read_url,
+)
+from webapp.store.db import db
+from webapp.store.models import Host, Instance
 
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SECRET_FIELDS = ("master_password", "pg_password", "ssh_private_key")
-MOST_DATABASES = 200
-MOST_TAGS = 20
 NO_NAMES: list[str] = []
-_HOST = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
-_HOST_HEADER = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?", re.ASCII)
-_SSH_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*\$?", re.ASCII)
-_TAG = re.compile(r"[^\W_][\w.+-]{0,31}")
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+_UNUSED = {
+    InstanceKind.ODOO_HTTP: {"pg_password", "ssh_private_key"},
+    InstanceKind.HOST: {"master_password", "pg_password"},
+}
 
 
 @dataclass(frozen=True, slots=True)
-class InstanceDraft:
-    """What a person typed, not yet checked. Empty secrets mean «as stored»; ``clear`` names those to forget."""
+class InstanceDraft(HostDraft):
+    """What a person typed, not yet checked; the fields of a HostDraft count for hosts only.
+
+    Empty secrets mean «as stored»; ``clear`` names those to forget.
+    """
 
     kind: str = InstanceKind.ODOO_HTTP.value
     name: str = ""
@@ -68,11 +73,15 @@ class InstanceDraft:
 
 @dataclass(frozen=True, slots=True)
 class CheckedInstance:
-    """A draft that passed. ``columns``: what is not secret; ``secrets``: only those that change, None to forget one."""
+    """A draft that passed. ``columns``: what is not secret; ``secrets``: only those that change, None to forget one.
+
+    ``host``: the columns of the host's row, None for other kinds.
+    """
 
     columns: dict[str, Any]
     secrets: dict[str, Secret | None]
     uses_ssh: bool
+    host: dict[str, Any] | None = None
 
 
 def check_draft(draft: InstanceDraft, stored_secrets: frozenset[str]) -> CheckedInstance:
@@ -80,14 +89,17 @@ def check_draft(draft: InstanceDraft, stored_secrets: frozenset[str]) -> Checked
     check = DraftCheck()
     kind = check.word("kind", draft.kind, InstanceKind, label="The kind")
     columns: dict[str, Any] = {"kind": kind, **_common(check, draft)}
-    if kind is InstanceKind.ODOO_HTTP:
-        columns |= _odoo_http(check, draft, stored_secrets)
+    host = None
+    if kind is InstanceKind.HOST:
+        columns |= check_address(check, draft.ssh_host, port=draft.ssh_port, user=draft.ssh_user)
+        host = check_host(check, draft)
+    elif kind is InstanceKind.ODOO_HTTP:
+        columns |= _odoo_http(check, draft, stored_secrets) | _databases(check, draft)
     else:
-        columns |= _postgres(check, draft, kind)
-    columns |= _databases(check, draft)
+        columns |= _postgres(check, draft, kind) | _databases(check, draft)
     secrets = _secrets(draft, kind)
     check.finish()
-    return CheckedInstance(columns, secrets, uses_ssh=bool(columns.get("ssh_host")))
+    return CheckedInstance(columns, secrets, uses_ssh=bool(columns.get("ssh_host")), host=host)
 
 
 def _common(check: DraftCheck, draft: InstanceDraft) -> dict[str, Any]:
@@ -142,7 +154,7 @@ def _postgres(check: DraftCheck, draft: InstanceDraft, kind: InstanceKind) -> di
         check.refuse("pg_sslmode", "TLS: choose one of the options.")
     columns |= _filestore(check, draft, kind)
     if draft.pg_through_ssh or columns["filestore_kind"] is FilestoreKind.SSH:
-        columns |= _ssh(check, draft)
+        columns |= check_address(check, draft.ssh_host, port=draft.ssh_port, user=draft.ssh_user)
     else:
         columns |= {"ssh_host": "", "ssh_user": "", "ssh_port": 22}
     return columns
@@ -158,14 +170,6 @@ def _filestore(check: DraftCheck, draft: InstanceDraft, kind: InstanceKind) -> d
     return {"filestore_kind": where, "filestore_path": path}
 
 
-def _ssh(check: DraftCheck, draft: InstanceDraft) -> dict[str, Any]:
-    return {
-        "ssh_host": check.take("ssh_host", read_host, draft.ssh_host, default=""),
-        "ssh_port": check.number("ssh_port", draft.ssh_port, label="The SSH port", low=1, high=65535),
-        "ssh_user": check.take("ssh_user", read_ssh_user, draft.ssh_user, default=""),
-    }
-
-
 def _databases(check: DraftCheck, draft: InstanceDraft) -> dict[str, Any]:
     selection = check.word("database_selection", draft.database_selection, DatabaseSelection, label="The databases")
     names = check.take("databases", read_databases, selection, draft.databases, default=NO_NAMES)
@@ -174,7 +178,7 @@ def _databases(check: DraftCheck, draft: InstanceDraft) -> dict[str, Any]:
 
 def _secrets(draft: InstanceDraft, kind: InstanceKind) -> dict[str, Secret | None]:
     """The secrets that change: typed ones, and those to forget, which includes the ones that this kind has no use for."""
-    unused = {"pg_password", "ssh_private_key"} if kind is InstanceKind.ODOO_HTTP else {"master_password"}
+    unused = _UNUSED.get(kind, {"master_password"})
     changes: dict[str, Secret | None] = {}
     for name in SECRET_FIELDS:
         typed: Secret = getattr(draft, name)
@@ -185,142 +189,9 @@ def _secrets(draft: InstanceDraft, kind: InstanceKind) -> dict[str, Secret | Non
     return changes
 
 
-# Reading single values: each answers the clean value or raises InvalidInput
-
-
-def read_tags(text: str) -> list[str]:
-    """Tags separated by commas or spaces, in lower case, each once, in the order typed."""
-    tags = list(dict.fromkeys(part.lower() for part in re.split(r"[,\s]+", text.strip()) if part))
-    if len(tags) > MOST_TAGS:
-        raise InvalidInput(f"There are more than {MOST_TAGS} tags.")
-    for tag in tags:
-        if not _TAG.fullmatch(tag):
-            raise InvalidInput(
-                f"«{tag[:40]}» cannot be a tag.", hint="Use letters, digits, dots and hyphens; at most 32."
-            )
-    return tags
-
-
-def read_url(text: str) -> str:
-    """scheme://host[:port], however it was typed."""
-    return normalise_url(text).url
-
-
-def read_host(text: str) -> str:
-    """A host name or an IP address, without scheme, user or port."""
-    host = text.strip()
-    if not host:
-        raise InvalidInput("The host is missing.")
-    if len(host) <= 255 and (_HOST.fullmatch(host) or _is_address(host)):
-        return host
-    raise InvalidInput(
-        f"«{host[:60]}» is not a host name.", hint="Write the name or address alone, without port or path."
-    )
-
-
-def read_pg_host(text: str, through_ssh: bool) -> str:
-    """A host, or the directory of a Unix socket on this machine."""
-    host = text.strip()
-    if host.startswith("/"):
-        if through_ssh:
-            raise InvalidInput("A Unix socket cannot be reached through SSH.", hint="Write 127.0.0.1 instead.")
-        return read_path(host)
-    return read_host(host)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return "%" not in text
-
-
-def read_host_header(text: str) -> str:
-    """A Host header: a name, and a port where needed."""
-    header = text.strip()
-    if header and not (len(header) <= 255 and _HOST_HEADER.fullmatch(header)):
-        raise InvalidInput(
-            f"«{header[:60]}» is not a host name.", hint="Write it as erp.example.com or erp.example.com:8069."
-        )
-    return header
-
-
-def read_ssh_user(text: str) -> str:
-    """A user name as SSH takes it."""
-    user = text.strip()
-    if not user:
-        raise InvalidInput("The SSH user is missing.")
-    if len(user) > 64 or not _SSH_USER.fullmatch(user):
-        raise InvalidInput(f"«{user[:60]}» is not a user name.")
-    return user
-
-
-def read_path(text: str) -> str:
-    """An absolute path that stays where it says."""
-    path = text.strip()
-    if not path.startswith("/"):
-        raise InvalidInput("The path must be absolute.", hint="It begins with /.")
-    if len(path) > 1024 or _CONTROLS.search(path):
-        raise InvalidInput("The path holds characters that do not belong there, or is too long.")
-    if ".." in path.split("/"):
-        raise InvalidInput("The path must not hold «..».")
-    return path if path == "/" else path.rstrip("/")
-
-
-def read_filestore_path(text: str) -> str:
-    """An absolute path in which the only brace is ``{database}``."""
-    path = read_path(text)
-    if re.search(r"[{}]", path.replace("{database}", "")):
-        raise InvalidInput("The path holds braces that mean nothing.", hint="Only {database} is replaced.")
-    return path
-
-
-def read_certificates(text: str) -> str:
-    """The certificates of a PEM text and nothing else; "" for none. A private key is refused, so it is never stored."""
-    if not text.strip():
-        return ""
-    if "PRIVATE KEY" in text:
-        raise InvalidInput("This text holds a private key.", hint="Paste certificates only. Consider that key exposed.")
-    if len(text) > 100_000:
-        raise InvalidInput("The certificates are longer than 100,000 characters.")
-    try:
-        found = x509.load_pem_x509_certificates(text.strip().encode())
-    except ValueError:
-        raise InvalidInput(
-            "This is not a certificate in PEM form.", hint="It begins with -----BEGIN CERTIFICATE-----."
-        ) from None
-    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in found)
-
-
-def read_fingerprint(text: str) -> str:
-    """SHA-256 of a certificate: 64 lower-case hex digits, however it was copied; "" for none."""
-    clean = re.sub(r"^sha-?256( fingerprint)?\s*[:=]\s*", "", text.strip(), flags=re.IGNORECASE)
-    digits = re.sub(r"[:\s]", "", clean).lower()
-    if digits and not re.fullmatch(r"[0-9a-f]{64}", digits):
-        raise InvalidInput(
-            "The fingerprint is not a SHA-256 of 64 hex digits.",
-            hint="openssl x509 -noout -fingerprint -sha256 -in server.pem prints it.",
-        )
-    return digits
-
-
-def read_databases(selection: DatabaseSelection, names: tuple[str, ...]) -> list[str]:
-    """The names that go with a selection: exactly one, at least one, or none."""
-    clean = list(dict.fromkeys(name for name in (line.strip("\r\n") for line in names) if name.strip()))
-    if selection is DatabaseSelection.ALL:
-        return []
-    if not clean:
-        raise InvalidInput("No database is named.", hint="Write its name, or choose «All».")
-    if selection is DatabaseSelection.SINGLE and len(clean) > 1:
-        raise InvalidInput("More than one database is named.", hint="Choose «Selected» for several.")
-    if len(clean) > MOST_DATABASES:
-        raise InvalidInput(f"More than {MOST_DATABASES} databases are named.", hint="Choose «All».")
-    return [check_database_name(name) for name in clean]
-
-
 def draft_of(instance: Instance) -> InstanceDraft:
     """The stored values as a draft, for the form: everything but the secrets, which no form shows."""
+    host = db.session.get(Host, instance.id)
     return InstanceDraft(
         kind=instance.kind.value,
         name=instance.name,
@@ -347,4 +218,5 @@ def draft_of(instance: Instance) -> InstanceDraft:
         database_selection=instance.database_selection.value,
         databases=tuple(instance.databases),
         target_age_hours=str(instance.target_age_hours),
+        **(host_values(host) if host is not None else {}),
     )

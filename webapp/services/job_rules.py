@@ -27,7 +27,8 @@ from webapp.core.status import (
     VerificationLevel,
 )
 from webapp.services.drafts import DraftCheck
-from webapp.services.instance_rules import NO_NAMES, read_databases
+from webapp.services.instance_rules import NO_NAMES
+from webapp.services.instance_values import read_databases
 from webapp.services.job_drafts import JobDraft, draft_of, new_draft
 from webapp.services.job_keeping import check_drills, check_policy, policy_columns
 from webapp.store.models import Instance

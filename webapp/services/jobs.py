@@ -32,7 +32,7 @@ def get_job(job_id: int) -> Job:
 
 def list_jobs(instance_id: int | None = None) -> Sequence[Job]:
     """Live jobs of one instance, or of all, by name."""
-    query = sa.select(Job).join(Instance).where(Job.deleted_at.is_(None), Instance.deleted_at.is_(None))
+    query = sa.select(Job).join(Job.instance).where(Job.deleted_at.is_(None), Instance.deleted_at.is_(None))
     if instance_id is not None:
         query = query.where(Job.instance_id == instance_id)
     return db.session.scalars(query.order_by(sa.func.lower(Job.name), Job.id)).all()

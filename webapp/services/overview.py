@@ -101,7 +101,7 @@ def get_overview(now: datetime, health: HealthReport) -> Overview:
 
 def list_frozen() -> Sequence[Job]:
     """Jobs whose retention waits for a person, the longest waiting first."""
-    query = sa.select(Job).join(Instance).where(Job.retention_frozen_at.is_not(None), Job.deleted_at.is_(None))
+    query = sa.select(Job).join(Job.instance).where(Job.retention_frozen_at.is_not(None), Job.deleted_at.is_(None))
     return db.session.scalars(query.where(Instance.deleted_at.is_(None)).order_by(Job.retention_frozen_at)).all()
 
 

@@ -11,9 +11,12 @@ import sqlalchemy as sa
 from webapp.core.actors import Actor
 from webapp.core.cron import parse, validate_zone
 from webapp.core.errors import InvalidInput
+from webapp.core.rsync_options import check_options, check_pattern
 from webapp.core.status import RetentionMode, VerificationLevel
 from webapp.core.text import strip_controls
 from webapp.services import audit
+from webapp.services.drafts import DraftCheck
+from webapp.services.host_rules import MOST_BANDWIDTH_KIB, NO_OPTIONS, check_lines, read_root
 from webapp.store.db import db, writing
 from webapp.store.models import Setting
 
@@ -22,9 +25,8 @@ LONGEST_SPREAD_SECONDS = 3600
 LARGEST_RESERVE_BYTES = 1024**5
 MOST_SELF_BACKUPS = 365
 LONGEST_TRASH_DAYS = 90
-MOST_BANDWIDTH_KIB = 100 * 1024**2
-# What the kernel makes up, what is gone at the next start, and other machines' disks; the mount points themselves are kept.
-USUAL_EXCLUDES = ("/proc/*", "/sys/*", "/dev/*", "/run/*", "/tmp/*", "/mnt/*", "/media/*", "/lost+found/", "/swapfile")
+# What the kernel makes up, what is gone at the next start, other machines' disks; the mount points themselves are kept.
+USUAL_EXCLUDES = ("/proc/*", "/sys/*", "/dev/*", "/run/*", "/tmp/*", "/mnt/*", "/media/*", "/lost+found/", "/swapfile")  # noqa: S108 (patterns, not our files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ def _checked(wanted: AppSettings) -> AppSettings:
         validate_zone(wanted.time_zone)
     except InvalidInput as error:
         raise InvalidInput(error.message, field="time_zone", hint=error.hint) from None
+    wanted = _checked_for_hosts(wanted)
     cron = wanted.self_backup_cron.strip()
     try:
         if cron:
@@ -109,15 +112,34 @@ def _checked(wanted: AppSettings) -> AppSettings:
         ("reserve_bytes", 0, LARGEST_RESERVE_BYTES),
         ("trash_days", 1, LONGEST_TRASH_DAYS),
         ("self_backup_keep", 1, MOST_SELF_BACKUPS),
+        ("host_bandwidth_kib", 0, MOST_BANDWIDTH_KIB),
+        ("host_shrink_percent", 0, 100),
     ):
         if not low <= getattr(wanted, name) <= high:
             raise InvalidInput(f"Choose a number from {low} to {high}.", field=name)
     return replace(wanted, title=title, self_backup_cron=cron)
 
 
+def _checked_for_hosts(wanted: AppSettings) -> AppSettings:
+    """The fields that are the defaults of hosts, under their own names where they are refused."""
+    check = DraftCheck()
+    clean = replace(
+        wanted,
+        backup_root=check.take("backup_root", read_root, wanted.backup_root, default=""),
+        host_excludes=tuple(check_lines(check, "host_excludes", "\n".join(wanted.host_excludes), check_pattern)),
+        host_rsync_options=check.take(
+            "host_rsync_options", check_options, wanted.host_rsync_options, default=NO_OPTIONS
+        ),
+    )
+    check.finish()
+    return clean
+
+
 def _with(found: AppSettings, key: str, value: Any) -> AppSettings:
     kind = type(getattr(found, key))
     try:
+        if kind is tuple and not isinstance(value, list):
+            raise TypeError("a list is wanted")
         return _checked(replace(found, **{key: kind(value)}))
     except (InvalidInput, ValueError, TypeError):
         return found
