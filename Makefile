@@ -33,6 +33,9 @@ bench-load: $(READY_DEV) ## 500 jobs due in the same minute
 bench-drill: $(READY_DEV) ## A restore drill beside psql and pg_restore; BENCH_DB_MB, BENCH_FILES_MB, BENCH_ROUNDS
 	$(BIN)/python -m bench.drill
 
+bench-hosts: $(READY_DEV) ## Snapshots beside plain rsync --link-dest; BENCH_FILES, BENCH_MB, BENCH_ROUNDS
+	$(BIN)/python -m bench.hosts
+
 proof-crash: $(READY_DEV) ## Kill the worker at every system call of a run's commit path, and at random
 	$(BIN)/python -m tests.proof.crash
 
@@ -44,6 +47,9 @@ proof-restore: $(READY_DEV) ## Restore 200 busy databases and compare; kill 200 
 
 proof-retention: $(READY_DEV) ## Walk 100,000 steps of backups, clocks, policies, people and kills: RETENTION_STEPS
 	$(BIN)/python -m tests.proof.retention_machine --steps $(or $(RETENTION_STEPS),100000)
+
+proof-hosts: $(READY_DEV) ## Kill snapshots, promotions, prunings and discoveries; compare every tree: HOSTS_FLAGS
+	$(BIN)/python -m tests.proof.hosts $(HOSTS_FLAGS)
 
 screenshots: $(READY_DEV) ## Remake docs/screenshots/ with the browser tests
 	HOLDFAST_SCREENSHOTS=docs/screenshots $(BIN)/pytest -q tests/browser -m browser
@@ -72,4 +78,4 @@ $(READY_DEV): requirements-dev.lock pyproject.toml
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
 	@touch $@ $(READY)
 
-.PHONY: help run test quick lint bench bench-load bench-drill proof-crash proof-restore proof-retention proof-integrity screenshots lock vendor clean
+.PHONY: help run test quick lint bench bench-load bench-drill bench-hosts proof-crash proof-restore proof-retention proof-integrity proof-hosts screenshots lock vendor clean
