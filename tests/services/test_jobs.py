@@ -240,7 +240,7 @@ def stored_defaults() -> dict[str, Any]:
     names = ("content", "format", "overlap_policy", "missed_policy", "retention_mode", "verification_level",
              "spread_seconds", "retention_value", "time_limit_seconds", "retries", "retry_delay_seconds", "enabled",
              "drill_policy", "drill_value")  # fmt: skip
-    empty: dict[str, Any] = {"database_selection": None, "retention_rules": {}, "drill_checks": []}
+    empty: dict[str, Any] = {"database_selection": None, "retention_rules": {}, "drill_checks": [], "paths": []}
     return {name: columns[name].default.arg for name in names} | empty
 
 

@@ -11,14 +11,17 @@ from sqlalchemy.orm import Session
 from webapp.core.actors import Actor
 from webapp.core.errors import HoldfastError, InvalidInput
 from webapp.core.reports import Check, CheckState
-from webapp.core.status import ACTIVE_STATUSES, ErrorCode, FilestoreKind, TaskType
+from webapp.core.status import ACTIVE_STATUSES, ErrorCode, FilestoreKind, InstanceKind, TaskType
+from webapp.engine.snapshots.probe import probe_host
 from webapp.engine.sources.base import Source
 from webapp.engine.sources.registry import build_source
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
+from webapp.services.hosts import backup_root_of, get_host, host_plan
 from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.instances import get_instance
 from webapp.services.reporting import TaskReporter
+from webapp.services.settings import get_settings
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import ConnectionTest, Instance
@@ -86,6 +89,8 @@ def _test(task_id: int, reporter: TaskReporter) -> Outcome:
     instance = task.instance
     if instance is None or instance.deleted_at is not None:
         raise InvalidInput("The instance of this test was deleted.")
+    if instance.kind is InstanceKind.HOST:
+        return _test_host(instance, reporter)
     instance_id, wanted = instance.id, list(instance.databases)
     needs_host_key = (
         instance.pg_through_ssh or instance.filestore_kind is FilestoreKind.SSH
@@ -105,6 +110,23 @@ def _test(task_id: int, reporter: TaskReporter) -> Outcome:
     outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": names})
     outcome.error = _first_failure(checks)
     outcome.store = lambda session: _store_versions(session, instance_id, checks)
+    return outcome
+
+
+def _test_host(instance: Instance, reporter: TaskReporter) -> Outcome:
+    """All that a snapshot will need, asked of the host and of the disk that takes it."""
+    plan, root = host_plan(instance), backup_root_of(get_host(instance.id))
+    reserve_bytes = get_settings().reserve_bytes
+    reporter.hide(*secrets_of(plan))
+    release()
+    reporter.step("probe", "Ask every question")
+    if plan.ssh.host_key:
+        checks = probe_host(plan, root=root, reserve_bytes=reserve_bytes, reporter=reporter)
+    else:
+        checks = [_host_key_missing()]
+    _log(checks, reporter)
+    outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": []})
+    outcome.error = _first_failure(checks)
     return outcome
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from webapp.core.errors import InvalidInput, NotFound
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import InstanceKind
+from webapp.services.host_rules import leaves_out
 from webapp.services.instance_plans import ssh_plan
 from webapp.services.instances import get_instance
 from webapp.services.settings import AppSettings, get_settings
@@ -111,11 +112,12 @@ def host_plan(instance: Instance, job: Job | None = None) -> HostPlan:
     if host is None or ssh is None or instance.deleted_at is not None:
         raise InvalidInput(f"«{instance.name}» is no host whose files could be taken.")
     found = effective(host)
+    paths = tuple(job.paths if job is not None and job.paths else host.paths)
     return HostPlan(
         ssh=ssh,
-        paths=tuple(job.paths if job is not None and job.paths else host.paths),
+        paths=paths,
         includes=tuple(host.includes),
-        excludes=found.excludes.value,
+        excludes=tuple(pattern for pattern in found.excludes.value if not _hides(pattern, paths)),
         one_file_system=found.one_file_system.value,
         bandwidth_kib=found.bandwidth_kib.value,
         options=found.rsync_options.value,
@@ -126,6 +128,11 @@ def host_plan(instance: Instance, job: Job | None = None) -> HostPlan:
 
 def _chosen(own: Value | None, default: Value) -> Chosen[Value]:
     return Chosen(default, Whose.DEFAULT) if own is None else Chosen(own, Whose.OWN)
+
+
+def _hides(pattern: str, paths: tuple[str, ...]) -> bool:
+    """Whether a general exclude, such as /mnt/*, would leave out what is named to be taken: then it has no say."""
+    return any(leaves_out(pattern, path) for path in paths)
 
 
 def _excludes(host: Host, settings: AppSettings) -> Chosen[tuple[str, ...]]:

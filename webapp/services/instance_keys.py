@@ -15,11 +15,14 @@ from cryptography.hazmat.primitives import serialization
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, InvalidInput, NotFound
 from webapp.core.plans import Secret
+from webapp.core.status import InstanceKind
 from webapp.engine.ssh import generate_key, scan_host_key
 from webapp.services import audit
 from webapp.store.db import db, release, writing
 from webapp.store.models import Instance
 
+# rrsync(1): a reader that stays below the directory named, here all of the host, and never writes.
+READ_ONLY = 'restrict,command="rrsync -ro /"'
 KEY_TYPES = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
 
 
@@ -57,8 +60,13 @@ def pasted_key_columns(private: Secret) -> tuple[Secret, str]:
 
 
 def authorized_keys_line(instance: Instance) -> str:
-    """What to add on the host: our key, allowed to run commands, to reach PostgreSQL where it must, and nothing else."""
+    """What to add on the host: our key, allowed to do what this kind needs, and nothing else.
+
+    A host's may read files through rrsync (part of rsync), no more; others run commands, and reach PostgreSQL where they must.
+    """
     options = "restrict,port-forwarding" if instance.pg_through_ssh else "restrict"
+    if instance.kind is InstanceKind.HOST:
+        options = READ_ONLY
     return f"{options} {instance.ssh_public_key}" if instance.ssh_public_key else ""
 
 

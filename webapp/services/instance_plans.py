@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from webapp.core.errors import InvalidInput
 from webapp.core.plans import FilestorePlan, OdooHttpPlan, PostgresPlan, Secret, SourcePlan, SshPlan, TlsPlan
+from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import FilestoreKind, InstanceKind
 from webapp.services.wiring import wired
 from webapp.store.models import Instance
@@ -16,19 +18,26 @@ def secret_context(instance: Instance, field: str) -> str:
 
 
 def source_plan(instance: Instance) -> SourcePlan:
-    """How to reach the instance, as a plain value. Raises VaultError (permanent) when a secret cannot be opened."""
+    """How to reach the instance's databases, as a plain value.
+
+    Raises VaultError (permanent) when a secret cannot be opened, InvalidInput for a host, which has files only.
+    """
+    if instance.kind is InstanceKind.HOST:
+        raise InvalidInput(f"«{instance.name}» is a host: it has files, no databases.")
     if instance.kind is InstanceKind.ODOO_HTTP:
         return _odoo_http_plan(instance)
     return _postgres_plan(instance)
 
 
-def secrets_of(plan: SourcePlan) -> list[str]:
+def secrets_of(plan: SourcePlan | HostPlan) -> list[str]:
     """The secrets in the plan, for the reporter to keep out of what it writes: the other side may send one back.
 
     Short ones are left out: they are words, such as odoo, and a mark in place of each would only point at them.
     """
     if isinstance(plan, OdooHttpPlan):
         found = [plan.master_password]
+    elif isinstance(plan, HostPlan):
+        found = [plan.ssh.private_key]
     else:
         hosts = [host for host in (plan.tunnel, plan.filestore.ssh) if host is not None]
         found = [plan.password, *(host.private_key for host in hosts)]

@@ -17,6 +17,7 @@ from webapp.core.plans import Secret
 from webapp.core.status import ACTIVE_STATUSES, JobKind, TaskType
 from webapp.services import audit
 from webapp.services.drafts import StaleDraft
+from webapp.services.host_rows import copy_host, write_host
 from webapp.services.instance_keys import new_key_columns, pasted_key_columns
 from webapp.services.instance_plans import secret_context
 from webapp.services.instance_rules import SECRET_FIELDS, CheckedInstance, InstanceDraft, check_draft
@@ -28,6 +29,12 @@ from webapp.store.models import Instance, Job, Task
 NOT_COPIED = frozenset(
     {"id", "uid", "slug", "name", "version", "created_at", "updated_at", "deleted_at", "master_password", "pg_password"}
     | {"ssh_private_key", "paused_at", "paused_by", "pause_reason", "paused_until", "muted_until", "mute_reason"}
+)
+
+# While one of these is at work, its instance is not deleted.
+HOLDING_TASKS = (
+    *(TaskType.BACKUP, TaskType.FAN_OUT, TaskType.VERIFICATION, TaskType.RETENTION),
+    *(TaskType.SNAPSHOT_DISCOVERY, TaskType.SNAPSHOT_COMPARISON, TaskType.SNAPSHOT_RESTORE),
 )
 
 
@@ -61,6 +68,8 @@ def create_instance(draft: InstanceDraft, *, actor: Actor, now: datetime) -> Ins
         _apply(instance, checked, draft)
         session.add(instance)
         session.flush()
+        if checked.host is not None:
+            write_host(session, instance, checked.host)
         details = {"kind": instance.kind.value, "secrets": sorted(stored_secrets(instance))}
         _record(actor, "instance.added", instance, details, now)
     return instance
@@ -83,6 +92,8 @@ def update_instance(instance_id: int, draft: InstanceDraft, *, version: int, act
         before = _visible(instance, checked.columns)
         _apply(instance, checked, draft)
         details: dict[str, Any] = audit.changes(before, _visible(instance, checked.columns))
+        if checked.host is not None:
+            details |= write_host(session, instance, checked.host)
         if checked.secrets:
             details["secrets"] = {name: "set" if value else "cleared" for name, value in checked.secrets.items()}
         instance.updated_at = now
@@ -103,6 +114,7 @@ def duplicate_instance(instance_id: int, *, actor: Actor, now: datetime) -> Inst
             _set_secret(new, field, wired().vault.open(getattr(old, field), secret_context(old, field)))
         session.add(new)
         session.flush()
+        copy_host(session, old.id, new)
         for job in _live_jobs(session, old.id):
             if job.kind is JobKind.BACKUP:  # a refresh names its places itself
                 session.add(_copy_job(job, new.id, now))
@@ -132,6 +144,7 @@ def delete_instance(instance_id: int, *, typed_name: str, actor: Actor, now: dat
             )
         for job in _live_jobs(session, instance.id):
             job.enabled, job.next_slot_at, job.deleted_at, job.updated_at = False, None, now, now
+        session.execute(sa.update(Job).where(Job.rides_with_id == instance.id).values(rides_with_id=None))
         instance.deleted_at = instance.updated_at = now
         _record(actor, "instance.deleted", instance, {}, now)
 
@@ -210,14 +223,17 @@ def _refuse_moved_secrets(instance: Instance, checked: CheckedInstance) -> None:
 
 
 def _apply(instance: Instance, checked: CheckedInstance, draft: InstanceDraft) -> None:
-    """Write checked values to the row; an SSH host that moved must show its key anew."""
+    """Write checked values to the row; an SSH host that moved must show its key anew.
+
+    An instance of the kind *host* keeps the pinned key: it is the same machine only if it shows the same key there.
+    """
     moved = (instance.ssh_host, instance.ssh_port) != (checked.columns.get("ssh_host"), checked.columns.get("ssh_port"))
     for column, value in checked.columns.items():
         setattr(instance, column, value)
     for name, secret in checked.secrets.items():
         if name != "ssh_private_key":
             _set_secret(instance, name, secret)
-    if moved or not checked.uses_ssh:
+    if (moved and checked.host is None) or not checked.uses_ssh:
         instance.ssh_host_key = ""
     _apply_ssh_key(instance, checked, draft)
 
@@ -289,7 +305,7 @@ def _has_active_task(session: Session, instance_id: int) -> bool:
     query = sa.select(Task.id).where(
         Task.instance_id == instance_id,
         Task.status.in_(ACTIVE_STATUSES),
-        Task.type.in_([TaskType.BACKUP, TaskType.FAN_OUT, TaskType.VERIFICATION, TaskType.RETENTION]),
+        Task.type.in_(HOLDING_TASKS),
     )
     return session.scalar(query.limit(1)) is not None
 

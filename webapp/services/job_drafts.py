@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from webapp.core.cron import BuilderMode, BuilderState, detect
@@ -27,6 +27,8 @@ class JobDraft:
 
     The ``keep_…`` rules count in the retention mode *rules*; "" and "0" leave one out. ``retention_confirmed`` is the digest
     of a plan that a person agreed to although much goes. ``drill_checks`` has one question a line: ``SELECT … => answer``.
+    ``paths`` (one a line, "" for all that the host names) and ``rides_with`` (the id of an Odoo instance, or "") count for
+    a host's job; its ``drill_…`` fields say when a snapshot is read again from beginning to end.
     ``frequency`` is the builder's face; only the parts that it shows count. "cron" takes ``cron`` as it is.
     """
 
@@ -64,6 +66,25 @@ class JobDraft:
     time_limit_minutes: str = "360"
     retries: str = "2"
     retry_delay_minutes: str = "5"
+    paths: str = ""
+    rides_with: str = ""
+
+
+# A host's job to begin with: it keeps what rsync snapshots usually keep, since unchanged files cost nothing.
+HOST_DRAFT = JobDraft(
+    name="Nightly snapshot",
+    content=Content.FILES.value,
+    format=ArchiveFormat.SNAPSHOT.value,
+    frequency=BuilderMode.DAILY.value,
+    cron="30 2 * * *",
+    retention_mode=RetentionMode.RULES.value,
+    keep_daily="14",
+    keep_weekly="8",
+    keep_monthly="12",
+    drill_policy=DrillPolicy.SCHEDULED.value,
+    drill_value="7",
+    verification_level=VerificationLevel.INTACT.value,
+)
 
 
 def draft_of(job: Job) -> JobDraft:
@@ -88,6 +109,8 @@ def draft_of(job: Job) -> JobDraft:
         time_limit_minutes=str(job.time_limit_seconds // 60),
         retries=str(job.retries),
         retry_delay_minutes=str(job.retry_delay_seconds // 60),
+        paths="\n".join(job.paths),
+        rides_with="" if job.rides_with_id is None else str(job.rides_with_id),
     )
 
 
@@ -102,6 +125,8 @@ def new_draft(instance: Instance) -> JobDraft:
     """A job to begin with: nightly, with the defaults of the settings."""
     settings = get_settings()
     only_database = instance.kind is InstanceKind.POSTGRES
+    if instance.kind is InstanceKind.HOST:
+        return replace(HOST_DRAFT, time_zone=settings.time_zone, spread_seconds=str(settings.spread_seconds))
     return JobDraft(
         name="Nightly backup",
         content=(Content.DATABASE if only_database else Content.DATABASE_AND_FILESTORE).value,

@@ -27,6 +27,7 @@ from webapp.core.status import (
     VerificationLevel,
 )
 from webapp.services.drafts import DraftCheck
+from webapp.services.host_jobs import check_host_job, refuse_host_words
 from webapp.services.instance_rules import NO_NAMES
 from webapp.services.instance_values import read_databases
 from webapp.services.job_drafts import JobDraft, draft_of, new_draft
@@ -74,13 +75,15 @@ def check_job(draft: JobDraft, instance: Instance, now: datetime) -> dict[str, A
             "verification_level", draft.verification_level, VerificationLevel, label="Verification"
         ),
         **_limits(check, draft),
-        **_selection(check, draft, instance),
-        **_content(check, draft, instance),
     }
     policy = check_policy(check, draft)
     if policy is not None:
         columns |= policy_columns(policy)
     columns |= check_drills(check, draft)
+    if instance.kind is InstanceKind.HOST:
+        columns |= check_host_job(check, draft)
+    else:
+        columns |= _selection(check, draft, instance) | _content(check, draft, instance)
     if timing is not None:
         columns["spread_seconds"] = _spread(check, draft, timing, now)
     check.finish()
@@ -176,6 +179,7 @@ def _selection(check: DraftCheck, draft: JobDraft, instance: Instance) -> dict[s
 def _content(check: DraftCheck, draft: JobDraft, instance: Instance) -> dict[str, Any]:
     content = check.word("content", draft.content, Content, label="The content")
     archive_format = check.word("format", draft.format, ArchiveFormat, label="The format")
+    refuse_host_words(check, content, archive_format)
     if instance.kind is InstanceKind.POSTGRES and content is not Content.DATABASE:
         check.refuse("content", "This instance has no filestore.", "Choose «Database only».")
     if archive_format is ArchiveFormat.CUSTOM and content is not Content.DATABASE:
@@ -186,7 +190,7 @@ def _content(check: DraftCheck, draft: JobDraft, instance: Instance) -> dict[str
             "Odoo before 19 always puts the filestore into its zip.",
             "Choose PostgreSQL's custom format for a backup of the database only.",
         )
-    return {"content": content, "format": archive_format}
+    return {"content": content, "format": archive_format, "paths": [], "rides_with_id": None}
 
 
 def _spread(check: DraftCheck, draft: JobDraft, timing: Timing, now: datetime) -> int:

@@ -40,17 +40,22 @@ def list_jobs(instance_id: int | None = None) -> Sequence[Job]:
 
 def create_job(instance_id: int, draft: JobDraft, *, actor: Actor, now: datetime) -> Job:
     """Add a job; its first slot lies after now. Raises NotFound, InvalidDraft."""
+    with writing():
+        job_id = add_job(get_instance(instance_id), draft, actor=actor, now=now).id
+    reconcile_job(job_id, now)
+    return get_job(job_id)  # reconciling ended the session that the row above belongs to
+
+
+def add_job(instance: Instance, draft: JobDraft, *, actor: Actor, now: datetime) -> Job:
+    """A job in the session of the caller's ``writing()``; who calls it reconciles it after the commit. Raises InvalidDraft."""
+    columns = check_job(draft, instance, now)
     with writing() as session:
-        instance = get_instance(instance_id)
-        columns = check_job(draft, instance, now)
         job = Job(instance=instance, instance_id=instance.id, cursor_at=now, created_at=now, updated_at=now, **columns)
         settle_new_job(job, now)
         session.add(job)
         session.flush()
         _record(actor, "job.added", job, {"cron": job.cron, "time_zone": job.time_zone, "instance": instance.name}, now)
-        job_id = job.id
-    reconcile_job(job_id, now)
-    return get_job(job_id)  # reconciling ended the session that the row above belongs to
+    return job
 
 
 def update_job(job_id: int, draft: JobDraft, *, version: int, actor: Actor, now: datetime) -> Job:

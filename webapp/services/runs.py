@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, NotFound
-from webapp.core.status import ACTIVE_STATUSES, DatabaseSelection, JobKind, OverlapPolicy, TaskType
+from webapp.core.snapshot_plans import FILES
+from webapp.core.status import ACTIVE_STATUSES, DatabaseSelection, InstanceKind, JobKind, OverlapPolicy, TaskType
 from webapp.services import audit
 from webapp.services.refreshes import add_refresh, find_active_refresh
 from webapp.services.tasks import add, ring
@@ -19,7 +20,9 @@ from webapp.store.models import FanOut, Job, Run, Slot, Task
 
 
 def effective_selection(job: Job) -> tuple[DatabaseSelection, list[str]]:
-    """Which databases the job means: its own choice, or the instance's."""
+    """Which databases the job means: its own choice, or the instance's. A host's files are filed as one of that name."""
+    if job.instance.kind is InstanceKind.HOST:
+        return DatabaseSelection.SINGLE, [FILES]
     chosen = job if job.database_selection is not None else job.instance
     assert chosen.database_selection is not None
     return chosen.database_selection, list(dict.fromkeys(chosen.databases))
@@ -115,7 +118,7 @@ def add_run(job: Job, database: str, *, triggered_by: str, now: datetime, slot: 
     """A pending Run in the session of the caller's ``writing()``; it keeps what the job said at this moment."""
     run = Run(
         type=TaskType.BACKUP,
-        title=f"{job.instance.name} / {database}: {job.name}"[:200],
+        title=_run_title(job, database),
         triggered_by=triggered_by,
         instance_id=job.instance_id,
         instance_name=job.instance.name,
@@ -135,6 +138,11 @@ def add_run(job: Job, database: str, *, triggered_by: str, now: datetime, slot: 
     )
     add(run, now=now)
     return run
+
+
+def _run_title(job: Job, database: str) -> str:
+    what = job.instance.name if job.instance.kind is InstanceKind.HOST else f"{job.instance.name} / {database}"
+    return f"{what}: {job.name}"[:200]
 
 
 def job_snapshot(job: Job) -> dict[str, Any]:
