@@ -113,7 +113,7 @@ def descriptor_64(entry: Entry) -> bytes:
     return DESCRIPTOR_64.pack(DESCRIPTOR_SIGNATURE, entry.crc, entry.packed, entry.size)
 
 
-def central_header(entry: Entry, offset: int, stamp: DosTime) -> bytes:
+def central_header(entry: Entry, offset: int, stamp: DosTime, *, attributes: int = REGULAR_0600) -> bytes:
     """The member's record in the central directory, with zip64 fields only where a number needs them."""
     wide = [n for n in (entry.size, entry.packed, offset) if n >= LIMIT_32]
     extra = struct.pack(f"<2H{len(wide)}Q", ZIP64_FIELD, 8 * len(wide), *wide) if wide else b""
@@ -136,7 +136,7 @@ def central_header(entry: Entry, offset: int, stamp: DosTime) -> bytes:
             0,
             0,
             0,
-            REGULAR_0600,
+            attributes,
             min(offset, LIMIT_32),
         )
         + entry.name

@@ -6,98 +6,22 @@ as on the host ("/etc/hosts"), as text with surrogate escapes for bytes that are
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
 from webapp.core.errors import NotFound, StoreError
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ErrorCode, SnapshotLayout
-from webapp.core.text import strip_controls
+from webapp.engine.snapshots.nodes import Node, Real, parse_noted, shown
 
 ATTRIBUTE = "user.rsync.%stat"
-# What rsync --fake-super notes: type and mode in octal, the device's numbers, owner and group. See rsync(1) and its xattrs.c.
-_NOTED = re.compile(rb"([0-7]{1,7}) (\d{1,10}),(\d{1,10}) (\d{1,10}):(\d{1,10})\0?")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LONGEST_TARGET_BYTES = 4096  # PATH_MAX of Linux
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LATEST_NS = int((datetime(9999, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 10**9
-
-
-class Kind(StrEnum):
-    """What something really was on its host."""
-
-    FILE = "file"
-    DIRECTORY = "directory"
-    SYMLINK = "symlink"
-    CHARACTER_DEVICE = "character_device"
-    BLOCK_DEVICE = "block_device"
-    FIFO = "fifo"
-    SOCKET = "socket"
-
-
-_KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHARACTER_DEVICE,
-    stat.S_IFBLK: Kind.BLOCK_DEVICE,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFSOCK: Kind.SOCKET,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One name of a tree, as the host had it.
-
-    ``mode`` is the permission bits alone. ``size_bytes`` is of a file's content, 0 for anything else. ``target`` is where a
-    symlink leads, "" for anything else. ``device`` is (major, minor), (0, 0) for what is no device.
-    """
-
-    path: str
-    kind: Kind
-    mode: int
-    uid: int
-    gid: int
-    size_bytes: int
-    mtime_ns: int
-    target: str = ""
-    device: tuple[int, int] = (0, 0)
-
-    @property
-    def name(self) -> str:
-        """The last part of the path, "" for the tree itself."""
-        return self.path.rpartition("/")[2]
-
-    @property
-    def modified_at(self) -> datetime:
-        """The time of the last change, held within the years that a datetime can say."""
-        return _EPOCH + timedelta(microseconds=max(-(10**15), min(self.mtime_ns, _LATEST_NS) // 1000))
-
-    @property
-    def mode_text(self) -> str:
-        """As ``ls`` writes it: "-rw-r--r--"."""
-        kind = next(number for number, kind in _KINDS.items() if kind is self.kind)
-        return stat.filemode(kind | self.mode)
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether it can be entered."""
-        return self.kind is Kind.DIRECTORY
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it has content to hand out."""
-        return self.kind is Kind.FILE
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,14 +135,14 @@ def look_at(parent: int, name: bytes, path: bytes, *, layout: SnapshotLayout) ->
         seen = os.stat(name, dir_fd=parent, follow_symlinks=False)
     except OSError as error:
         raise _missing(path, error) from error
-    real = _Real(seen.st_mode, seen.st_uid, seen.st_gid, (os.major(seen.st_rdev), os.minor(seen.st_rdev)))
+    real = Real(seen.st_mode, seen.st_uid, seen.st_gid, (os.major(seen.st_rdev), os.minor(seen.st_rdev)))
     if layout is SnapshotLayout.OURS:
         real = _noted(parent, name, seen.st_mode) or real
-    kind = _KINDS.get(stat.S_IFMT(real.mode), Kind.FILE)
+    kind = real.kind
     return Node(
         path=os.fsdecode(path),
         kind=kind,
-        mode=stat.S_IMODE(real.mode),
+        mode=real.permissions,
         uid=real.uid,
         gid=real.gid,
         size_bytes=seen.st_size if kind is Kind.FILE else 0,
@@ -262,22 +186,10 @@ def parts_of(path: str) -> list[bytes]:
     return parts
 
 
-def shown(path: str) -> str:
-    """A path for a sentence: no controls, not too long."""
-    return strip_controls(path.replace("\n", "\\n"), 300)
-
-
 def unreadable(path: str, error: OSError) -> StoreError:
     """The error of something in the store that cannot be read."""
     hint = "Look at the kernel's log: the disk may be failing." if error.errno == errno.EIO else ""
     return StoreError(f"{shown(path)} cannot be read: {error.strerror}.", hint=hint, code=ErrorCode.STORE_ERROR)
-
-
-class _Real(NamedTuple):
-    mode: int
-    uid: int
-    gid: int
-    device: tuple[int, int]
 
 
 # A directory's descriptor is kept open down to this depth; a hostile tree is deeper than a process may have files open.
@@ -325,16 +237,12 @@ def _names(directory: int) -> Iterator[tuple[bytes, bool]]:
         raise unreadable("A directory of the snapshot", error) from error
 
 
-def _noted(parent: int, name: bytes, on_disk: int) -> _Real | None:
-    """What rsync noted, None where it noted nothing, or what cannot be: a directory that lies here as a file, or the reverse."""
-    with contextlib.suppress(OSError):
+def _noted(parent: int, name: bytes, on_disk: int) -> Real | None:
+    try:
         text = os.getxattr(f"/proc/self/fd/{parent}/".encode() + name, ATTRIBUTE, follow_symlinks=False)
-        match = _NOTED.fullmatch(text)
-        if match:
-            mode, major, minor, uid, gid = int(match[1], 8), *map(int, match.groups()[1:])
-            if stat.S_IFMT(mode) in _KINDS and stat.S_ISDIR(mode) == stat.S_ISDIR(on_disk):
-                return _Real(mode, uid, gid, (major, minor))
-    return None
+    except OSError:
+        return None
+    return parse_noted(text, on_disk)
 
 
 def _target(parent: int, name: bytes, on_disk: int) -> str:
