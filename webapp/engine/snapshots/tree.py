@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple
 from webapp.core.errors import NotFound, StoreError
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ErrorCode, SnapshotLayout
-from webapp.engine.snapshots.nodes import Node, Real, parse_noted, shown
+from webapp.engine.snapshots.nodes import Kind, Node, Real, parse_noted, shown
 
 ATTRIBUTE = "user.rsync.%stat"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
