@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import random
-import shutil
 import subprocess
 import time
 from collections.abc import Callable
@@ -120,15 +119,6 @@ def change_source(root: Path, *, files: int, seed: int) -> None:
 
 def _path(root: Path, number: int) -> Path:
     return root / f"srv{number // 5000}" / f"part{number // FILES_PER_DIRECTORY}" / f"document-{number}.bin"
-
-
-def only_reads(server: SshServer, root: Path) -> None:
-    """From now on the key is limited, as ours are: rsync below ``root``, reading only."""
-    rrsync = shutil.which("rrsync")
-    assert rrsync is not None, "rrsync is needed for this bench"
-    keys = server.directory / "authorized_keys"
-    key = keys.read_text().split(" ssh-", 1)[-1].removeprefix("ssh-")
-    keys.write_text(f'restrict,command="{rrsync} -ro {root}" ssh-{key}')
 
 
 def plainly(server: SshServer, target: Path, base: Path | None) -> None:

@@ -26,7 +26,6 @@ from bench.host_ways import (
     as_we_do,
     build_source,
     change_source,
-    only_reads,
     our_place,
     plainly,
     plainly_and_safely,
@@ -34,7 +33,7 @@ from bench.host_ways import (
     remove_plainly,
     timed,
 )
-from tests.support.sshd import SshServer, running_sshd
+from tests.support.sshd import SshServer, only_reads, running_sshd
 from webapp.engine.memory import keep_memory_small
 
 RESULTS = Path(__file__).parent / "results" / "hosts.json"

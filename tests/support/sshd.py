@@ -106,6 +106,14 @@ def running_sshd() -> Iterator[SshServer]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def only_reads(server: SshServer, root: Path) -> None:
+    """From now on the key may do what ours should: rsync, reading, below ``root``, which it takes for "/"."""
+    rrsync = shutil.which("rrsync")
+    assert rrsync is not None, "rrsync (of the package rsync) is needed for this test"
+    public = (server.directory / "client_key.pub").read_text()
+    (server.directory / "authorized_keys").write_text(f'restrict,command="{rrsync} -ro {root}" {public}')
+
+
 def _await_listening(server: SshServer) -> None:
     deadline = time.monotonic() + 20
     while True:

@@ -1,0 +1,259 @@
+"""The negative control of `make proof-hosts`: a snapshot as it is often taken. The checks must find it wanting.
+
+1. *Random*: one installation lives through it all. In each round the source changes, a worker snapshots it, prunes, or looks on
+   disk, and is killed (SIGKILL) at a random moment; half of the snapshots near their end. The source may change again before
+   the attempt is repeated. Then the sweeper comes, what is pending is executed, and everything is compared with the model.
+2. *Points*: the same at every system call of the worker's main thread from the first word of the list to the end: the
+   promotion and the commit.
+3. *Stall*: the worker stands still (SIGSTOP) at such a call until others had their turn, and then goes on.
+4. *Negative control* (tests/proof/host_naive.py): a worker that records first and writes in place must be caught.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import os
+import random
+import re
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.proof.host_checks import check_trees, check_world
+from tests.proof.host_naive import execute_run_naively
+from tests.proof.host_world import World, built_world
+from tests.proof.points import CALLS, Point, attach
+from tests.proof.stage import exit_code
+from tests.support.redis import wait_for
+
+MOST_SNAPSHOTS = 6
+FIRST_CALL = "files.list"
+
+
+@dataclass
+class Tally:
+    """What was done and seen."""
+
+    done: collections.Counter[str] = field(default_factory=collections.Counter)
+    broken: list[str] = field(default_factory=list)
+
+    def note(self, what: str, killed: bool, broken: list[str]) -> None:
+        """One round."""
+        self.done[f"{what}, {'killed' if killed else 'not hit'}"] += 1
+        for line in broken:
+            self.broken.append(f"{what}: {line}")
+            print(f"  {what}: {line}", flush=True)
+
+
+def kill_at_random(world: World, *, kills: int, seed: int) -> Tally:
+    """So many kills, of all kinds of work."""
+    chance, tally, last = random.Random(seed), Tally(), time.monotonic()
+    whole = time_one(world)
+    while sum(count for name, count in tally.done.items() if name.endswith(", killed")) < kills:
+        act = one_act(world, chance)
+        what, killed = act(world, chance, whole)
+        world.recover()
+        tally.note(what, killed, check_world(world))
+        if time.monotonic() - last > 30:
+            last = time.monotonic()
+            print(f"  {dict(tally.done)}, {len(tally.broken)} broken", flush=True)
+    tally.broken += check_world(world, deeply=True)
+    return tally
+
+
+def time_one(world: World) -> float:
+    """The first snapshot, in peace; how long it took."""
+    started = world.start(world.request_snapshot())
+    began = time.monotonic()
+    started.go()
+    assert exit_code(started.child) == 0
+    took = time.monotonic() - began
+    world.recover()
+    assert check_world(world) == []
+    return took
+
+
+Act = Callable[[World, random.Random, float], tuple[str, bool]]
+
+
+def one_act(world: World, chance: random.Random) -> Act:
+    """What is done next; with many snapshots some go."""
+    there = len(world.list_names())
+    if there >= MOST_SNAPSHOTS:
+        return prune
+    return chance.choices((snapshot, discover), weights=(3, 1))[0]
+
+
+def snapshot(world: World, chance: random.Random, whole: float) -> tuple[str, bool]:
+    """A day later; killed at any moment or near the end; the source may change again before the repetition."""
+    world.pass_a_day()
+    world.forget_the_past()
+    started = world.start(world.request_snapshot())
+    started.go()
+    near_the_end = chance.random() < 0.5
+    if near_the_end:
+        wait_for(lambda: has_a_list(world) or has_ended(started.child), "the list is written", 60)
+        killed = kill_after(started.child, chance.uniform(0, whole * 0.3))
+    else:
+        killed = kill_after(started.child, chance.uniform(0, whole))
+    if killed and chance.random() < 0.5:
+        world.pass_a_day()
+    return "promotion" if near_the_end else "snapshot", killed
+
+
+def prune(world: World, chance: random.Random, whole: float) -> tuple[str, bool]:
+    """The oldest ones are deleted; the removal of one is killed."""
+    world.forget_the_past()
+    removals = world.delete(chance.randint(1, MOST_SNAPSHOTS - 2))
+    started = world.start(removals[0])
+    started.go()
+    return "pruning", kill_after(started.child, chance.uniform(0, 0.25))
+
+
+def discover(world: World, chance: random.Random, whole: float) -> tuple[str, bool]:
+    """Rows are lost; the discovery that brings them back is killed."""
+    world.forget_the_past()
+    names = world.list_names()
+    world.forget(chance.sample(names, chance.randint(1, len(names))))
+    started = world.start(world.request_discovery())
+    started.go()
+    return "discovery", kill_after(started.child, chance.uniform(0, 0.25))
+
+
+def has_a_list(world: World) -> bool:
+    """Whether the run has come as far as its list."""
+    return any(world.snapshots.glob(f".partial/*/*{FIRST_CALL}*"))
+
+
+def has_ended(child: int) -> bool:
+    """Whether the child is over; it stays to be waited for."""
+    return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def kill_after(child: int, seconds: float) -> bool:
+    """SIGKILL; whether it came to that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and not has_ended(child):
+        time.sleep(min(0.002, seconds))
+    os.kill(child, signal.SIGKILL)
+    return exit_code(child) == -signal.SIGKILL
+
+
+def list_points(world: World) -> list[Point]:
+    """Every call from the list's first word on, in a run that is only watched."""
+    world.pass_a_day()
+    world.forget_the_past()
+    trace = world.directory / "trace"
+    run_id = world.request_snapshot()
+    started = world.start(run_id)
+    tracer = attach(started.child, CALLS, ["-s", "200", "-o", str(trace)])
+    started.go()
+    assert exit_code(started.child) == 0
+    tracer.communicate(timeout=30)
+    world.recover()
+    counts: collections.Counter[str] = collections.Counter()
+    points: list[Point] = []
+    begun = False
+    for line in trace.read_text(errors="replace").splitlines():
+        found = re.match(r"^(?:\d+ +)?(\w+)\(", line)
+        if found:
+            counts[found[1]] += 1
+            begun = begun or FIRST_CALL in line
+            points += [Point(found[1], counts[found[1]])] if begun else []
+    trace.unlink()
+    return points
+
+
+def strike_at(world: World, point: Point, *, stall: bool = False, change: bool = False) -> tuple[bool, list[str]]:
+    """A day's snapshot, struck at this call. Whether it was, and what is broken after the recovery."""
+    world.pass_a_day()
+    world.forget_the_past()
+    started = world.start(world.request_snapshot())
+    word = "SIGSTOP" if stall else "SIGKILL"
+    trace = world.directory / "trace"
+    injection = f"inject={point.call}:signal={word}:when={point.number}"
+    tracer = attach(started.child, CALLS, ["-e", injection, "-o", str(trace)])
+    started.go()
+    hit = _stall(world, started.child, tracer, trace) if stall else exit_code(started.child) == -signal.SIGKILL
+    tracer.communicate(timeout=30)
+    if hit and change:
+        world.pass_a_day()
+    world.recover()
+    broken = check_world(world)
+    if len(world.list_names()) >= MOST_SNAPSHOTS:
+        world.delete(MOST_SNAPSHOTS - 2)
+        world.recover()
+    return hit, broken
+
+
+def _stall(world: World, child: int, tracer: object, trace: Path) -> bool:
+    wait_for(lambda: has_ended(child) or b"stopped by SIGSTOP" in trace.read_bytes(), "the worker stops", 60)
+    tracer.terminate()  # type: ignore[attr-defined]
+    if has_ended(child):
+        exit_code(child)
+        return False
+    world.recover(passes=2)
+    os.kill(child, signal.SIGCONT)
+    exit_code(child)
+    return True
+
+
+def kill_at_points(world: World, *, limit: int, seed: int, stall: bool = False) -> Tally:
+    """All points of the promotion, or so many of them (0: all; -1: none)."""
+    points, tally = list_points(world), Tally()
+    chosen = points if limit == 0 else random.Random(seed).sample(points, min(max(limit, 0), len(points)))
+    word = "stalled" if stall else "killed"
+    print(f"{word}: {len(points)} system calls from the list on, {len(chosen)} to try", flush=True)
+    for number, point in enumerate(chosen):
+        hit, broken = strike_at(world, point, stall=stall, change=number % 3 == 0)
+        tally.note(f"{word} at {point}" if broken else f"{word} at a call", hit, broken)
+    return tally
+
+
+def main() -> int:
+    """The whole proof; 0 when our code holds and the naive variant does not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=200, help="kills at random moments")
+    parser.add_argument("--points", type=int, default=0, help="system calls to kill at; 0 for all, -1 for none")
+    parser.add_argument("--stalls", type=int, default=10, help="system calls to stall at; 0 for all, -1 for none")
+    parser.add_argument("--seed", type=int, default=1)
+    wanted = parser.parse_args()
+    found: list[Tally] = []
+    with built_world() as world:
+        found.append(kill_at_random(world, kills=wanted.kills, seed=wanted.seed))
+        found.append(kill_at_points(world, limit=wanted.points, seed=wanted.seed))
+        found.append(kill_at_points(world, limit=wanted.stalls, seed=wanted.seed, stall=True))
+    caught = catch_the_naive(wanted.seed)
+    for tally in found:
+        print(
+            ", ".join(f"{count} × {name}" for name, count in tally.done.most_common()), f"; {len(tally.broken)} broken"
+        )
+    print(f"naive: {len(caught)} broken")
+    good = not any(tally.broken for tally in found) and bool(caught)
+    print("proved" if good else "NOT proved")
+    return 0 if good else 1
+
+
+def catch_the_naive(seed: int, kills: int = 6) -> list[str]:
+    """Which trees are like nothing the source was when the worker writes in place and records first."""
+    chance = random.Random(seed)
+    broken: list[str] = []
+    with built_world() as world:
+        whole = time_one(world)
+        for _ in range(kills):
+            world.pass_a_day()
+            world.forget_the_past()
+            started = world.start(world.request_snapshot(), execute_run_naively)
+            started.go()
+            kill_after(started.child, chance.uniform(0.2, 0.8) * whole)
+            world.recover()
+            broken += [line for line in check_trees(world) if "like nothing" in line]
+    return broken
+
+
+if __name__ == "__main__":
+    sys.exit(main())
