@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_RENAMEAT2 = getattr(_LIBC, "renameat2", None)
+_RENAME_NOREPLACE = 1  # linux/fs.h
+_AT_FDCWD = -100  # fcntl.h
 
 
 def sync_file(path: str) -> None:
@@ -49,6 +53,21 @@ def write_durably(path: str, data: bytes) -> None:
         os.close(descriptor)
     os.rename(beside, path)
     sync_directory(os.path.dirname(path))
+
+
+def rename_new(source: str, target: str) -> None:
+    """Rename, which replaces nothing: FileExistsError when ``target`` exists, even as an empty directory. Raises OSError."""
+    # renameat2(2), Linux and glibc 2.28; where the file system does not know the flag (EINVAL) we look before we leap.
+    if _RENAMEAT2 is not None:
+        done = _RENAMEAT2(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE)
+        number = ctypes.get_errno() if done != 0 else 0
+        if not number:
+            return
+        if number not in (errno.EINVAL, errno.ENOSYS):
+            raise OSError(number, os.strerror(number), source, None, target)
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+    os.rename(source, target)
 
 
 def make_directory(path: str) -> None:
