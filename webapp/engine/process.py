@@ -16,11 +16,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from webapp.engine.endings import Ending, ProcessFailed
 from webapp.engine.report import Reporter, SilentReporter
+from webapp.engine.tail import LineObserver, Tail
 
 __all__ = [
     "Background",
@@ -34,7 +35,6 @@ __all__ = [
     "stream",
 ]
 
-STDERR_TAIL_BYTES = 16 * 1024
 CHUNK_BYTES = 256 * 1024
 PIPE_BYTES = 1024 * 1024
 GRACE_SECONDS = 3.0
@@ -105,16 +105,19 @@ def stream(
     env: Mapping[str, str],
     reporter: Reporter,
     stdin: Iterable[bytes] | None = None,
-    idle_seconds: float = 900,
+    idle_seconds: float | None = 900,
+    on_error_line: LineObserver | None = None,
 ) -> Iterator[Iterator[bytes]]:
     """Yield an iterator over the program's stdout in chunks of about 256 KiB.
 
     The iterator raises ProcessFailed at its end when the exit code is not 0, when a signal ended the program, or when
     it sent nothing for ``idle_seconds``. ``stdin`` is fed from a thread of its own; what it raises is raised here.
     Leaving the block early kills the program; leaving it without an error before the end was read is an error too, so
-    that no exit code is ever lost.
+    that no exit code is ever lost. ``on_error_line`` gets each line of stderr, from a thread of its own; all of them came
+    before the iterator ends.
     """
-    with _started(argv, env, stdin, reporter, _Limits(idle_seconds=idle_seconds)) as child:
+    limits = _Limits(idle_seconds=idle_seconds, on_error_line=on_error_line)
+    with _started(argv, env, stdin, reporter, limits) as child:
         yield child.checked_chunks()
         if not child.ended:
             raise ProcessFailed(child.program, Ending.ABANDONED)
@@ -150,6 +153,7 @@ class Background:
 class _Limits:
     idle_seconds: float | None = None
     total_seconds: float | None = None
+    on_error_line: LineObserver | None = None
 
 
 @contextmanager
@@ -167,23 +171,6 @@ def _started(
             yield child
     finally:
         child.close()
-
-
-@dataclass(slots=True)
-class _Tail:
-    """The last bytes of a stream, drained by a thread so that the child never blocks on stderr."""
-
-    kept: bytearray = field(default_factory=bytearray)
-
-    def drain(self, descriptor: int) -> None:
-        while data := os.read(descriptor, 64 * 1024):
-            self.kept += data
-            del self.kept[:-STDERR_TAIL_BYTES]
-
-    def text(self) -> str:
-        """Decoded with replacement; control characters but newline and tab are dropped."""
-        text = bytes(self.kept).decode("utf-8", "replace")
-        return "".join(c for c in text if c in "\n\t" or c.isprintable()).strip()
 
 
 class _Child:
@@ -204,7 +191,7 @@ class _Child:
         self._limits = limits
         self._began = time.monotonic()
         self._feed_error: BaseException | None = None
-        self._tail = _Tail()
+        self._tail = Tail(limits.on_error_line)
         self._reaping = threading.Lock()
         self.process = _popen(argv, env, with_stdin=stdin is not None)
         assert self.process.stdout is not None  # PIPE was asked for

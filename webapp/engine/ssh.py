@@ -41,6 +41,17 @@ _KEY_LINE = re.compile(r"[a-z0-9@.-]{3,64} [A-Za-z0-9+/]{16,4096}={0,2}")
 _FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{20,64}")
 # The kinds of host keys we ask for, the preferred first.
 _SCANNED = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa")
+# Words of ssh by which its failures are told from those of the program that it was to start.
+_SSH_SAYS = (
+    "REMOTE HOST IDENTIFICATION HAS CHANGED",
+    "Host key verification failed",
+    "Permission denied (",
+    "Too many authentication failures",
+    "Could not resolve hostname",
+    "error in libcrypto",
+    "incorrect passphrase",
+    "client_loop: send disconnect",
+)
 
 _OPTIONS = (
     "BatchMode=yes",
@@ -144,6 +155,30 @@ def tunnel(plan: SshPlan, host: str, port: int, *, reporter: Reporter) -> Iterat
         with background([*argv, *forward], env=clean_environment(), reporter=reporter) as program:
             _await_tunnel(plan, program, local, reporter)
             yield local
+
+
+@contextmanager
+def rsync_shell(plan: SshPlan) -> Iterator[tuple[list[str], str]]:
+    """What rsync needs to reach the host through our own SSH: the words of its ``--rsh``, and the host as it stands before ``:``.
+
+    The words name files that live while inside. The host's part can be no option, no user and no rsync module, whatever the
+    plan says. Raises SourceError as ``run_remote`` does for a plan that is not usable.
+    """
+    with _arguments(plan) as argv:
+        yield [*argv, "--"], f"[{plan.host}]" if ":" in plan.host else plan.host
+
+
+def explain(plan: SshPlan, stderr: str) -> SourceError | None:
+    """What a failure of SSH means to the operator, where rsync's stderr has one; None when SSH said nothing."""
+    text = strip_controls(stderr)
+    said = any(words in text for words in _SSH_SAYS)
+    said = said or any(
+        line.startswith(("ssh:", "Load key", "kex_exchange", "Connection ")) for line in text.splitlines()
+    )
+    if not said:
+        return None
+    of_ssh = "\n".join(line for line in text.splitlines() if line.strip() and not line.startswith("rsync"))
+    return _explained(plan, of_ssh)
 
 
 def scan_host_key(host: str, port: int = 22) -> str:

@@ -14,7 +14,7 @@ from webapp.core.plans import FilestorePlan, SshPlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import tail_lines
 from webapp.engine.archive.zip_writer import MemberResult, MemberState, ZipWriter
-from webapp.engine.process import STDERR_TAIL_BYTES, ProcessFailed
+from webapp.engine.process import ProcessFailed
 from webapp.engine.report import Reporter
 from webapp.engine.sources.filestore import (
     MEMBER_PREFIX,
@@ -26,6 +26,7 @@ from webapp.engine.sources.filestore import (
 )
 from webapp.engine.sources.tar_stream import TarMember, read_members
 from webapp.engine.ssh import run_remote, stream_remote
+from webapp.engine.tail import TAIL_BYTES
 
 WHOLE_BYTES = 4 * 1024 * 1024
 _NAMES_AT_ONCE = 500
@@ -184,7 +185,7 @@ def _pack(member: TarMember, writer: ZipWriter, tally: Tally) -> None:
 def _judge(failed: ProcessFailed, tally: Tally, *, whole: bool) -> None:
     """GNU tar ends with 1 or 2 when single files gave trouble; those are counted when the archive is whole."""
     lines = failed.stderr_tail.splitlines()
-    if len(failed.stderr_tail) >= STDERR_TAIL_BYTES // 2:
+    if len(failed.stderr_tail) >= TAIL_BYTES // 2:
         lines = lines[1:]  # The first may be cut.
     strange = [line for line in lines if not _ABOUT_ONE_FILE.fullmatch(line)]
     if failed.returncode not in (1, 2) or strange or not whole:
