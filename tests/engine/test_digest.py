@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from webapp.core.errors import SourceError, StoreError
 from webapp.core.status import ErrorCode
@@ -34,6 +35,7 @@ def test_bytes_are_kept_counted_and_digested(tmp_path: Path) -> None:
 
     assert path.read_bytes() == b"onetwothree"
     assert (sink.tell(), sink.sha256) == (11, hashlib.sha256(b"onetwothree").hexdigest())
+    assert sink.xxh128 == xxhash.xxh3_128_hexdigest(b"onetwothree")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 

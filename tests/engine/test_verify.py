@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 
 from tests.support.archives import (
     MOMENT,
@@ -121,6 +122,20 @@ def test_every_truncation_and_every_bit_flip_is_found(tmp_path: Path) -> None:
             report = verify_archive(path, expectation, level, SilentReporter())
             assert not report.passed, (turn, place, level)
             assert report.checks[0].state is CheckState.FAILED
+
+
+def test_right_after_the_writing_the_cheaper_digest_finds_every_bit_flip(tmp_path: Path) -> None:
+    data = odoo_zip(FILES)
+    quick = xxhash.xxh3_128_hexdigest(data)
+
+    whole = _verify(tmp_path, data, xxh128=quick)
+
+    assert whole.passed
+    assert "XXH3" in whole.checks[0].detail
+    for place in random.Random(2).sample(range(len(data)), 40):
+        damaged = data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :]
+        report = _verify(tmp_path, damaged, sha256=hashlib.sha256(data).hexdigest(), xxh128=quick)
+        assert _failures(report)["archive_digest"] is ErrorCode.CORRUPT
 
 
 def test_truncations_are_found_without_a_digest_too(tmp_path: Path) -> None:

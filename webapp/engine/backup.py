@@ -70,7 +70,7 @@ def _write(plan: BackupPlan, source: Source, workplace: Workplace, reporter: Rep
         reporter.check()
     size, sha256 = sink.tell(), sink.sha256
     reporter.log(f"{format_size(size)} written, SHA-256 {sha256}")
-    expectation = expectation_of_backup(plan, facts, size_bytes=size, sha256=sha256)
+    expectation = expectation_of_backup(plan, facts, size_bytes=size, sha256=sha256, xxh128=sink.xxh128)
     require_structure(workplace.path(name), expectation, reporter)
     return _Written(facts, name, size, sha256, expectation)
 

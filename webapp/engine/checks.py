@@ -32,10 +32,14 @@ def check_digest(evidence: Evidence, expectation: Expectation) -> Check:
             f"The file has {evidence.size_bytes} bytes; {expectation.size_bytes} were written.",
             ErrorCode.TRUNCATED if evidence.size_bytes < expectation.size_bytes else ErrorCode.CORRUPT,
         )
-    if evidence.sha256 != expectation.sha256:
+    if expectation.xxh128 and evidence.xxh128 != expectation.xxh128:
+        detail = f"The file's XXH3 is {evidence.xxh128}; {expectation.xxh128} was written."
+        return _failed("archive_digest", "Archive unchanged", detail, ErrorCode.CORRUPT)
+    if not expectation.xxh128 and evidence.sha256 != expectation.sha256:
         detail = f"The file's SHA-256 is {evidence.sha256}; {expectation.sha256} was written."
         return _failed("archive_digest", "Archive unchanged", detail, ErrorCode.CORRUPT)
-    detail = "Read back from disk: size and SHA-256 are those of the bytes received."
+    kind = "XXH3 (128 bits)" if expectation.xxh128 else "SHA-256"
+    detail = f"Read back from disk: size and {kind} are those of the bytes received."
     return _answer("archive_digest", "Archive unchanged", CheckState.PASSED, detail, size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 from webapp.core.errors import ArchiveError, HoldfastError
 from webapp.core.status import ArchiveFormat, ErrorCode
 from webapp.engine.archive.attachments import PREFIX, AttachmentFindings, AttachmentLedger
-from webapp.engine.archive.digest import file_digest
+from webapp.engine.archive.digest import file_digest, quick_digest
 from webapp.engine.archive.dump_scan import DumpScanner, DumpSummary, Pick
 from webapp.engine.archive.traits import AdministratorLedger, FileTraits
 from webapp.engine.archive.zip_check import check_members, ignore_member
@@ -35,6 +36,7 @@ class Evidence:
     """What was read. ``damage`` is the first thing that could not be read as an archive; what follows it is unknown.
 
     Attributes:
+        sha256: Of the file; "" where ``xxh128`` was taken instead.
         members: Members unpacked with the right CRC (zip), or 0.
         dump: What the dump holds; None when it was not looked into or is not there.
         dump_fault: Why the dump could not be understood.
@@ -46,6 +48,7 @@ class Evidence:
 
     size_bytes: int = 0
     sha256: str = ""
+    xxh128: str = ""
     damage: HoldfastError | None = None
     members: int = 0
     plain_bytes: int = 0
@@ -72,7 +75,8 @@ def gather_evidence(
         raise disk_error(error, "open the archive") from error
     try:
         with ThreadPoolExecutor(1, thread_name_prefix="digest") as pool:
-            digesting = pool.submit(file_digest, descriptor, reporter, from_disk=from_disk)
+            kind = quick_digest if expectation.xxh128 else hashlib.sha256
+            digesting = pool.submit(file_digest, descriptor, reporter, from_disk=from_disk, new_digest=kind)
             try:
                 if expectation.archive_format is ArchiveFormat.ZIP:
                     _read_zip(path, expectation, evidence, _Looks(look_inside, threads, reporter))
@@ -80,7 +84,11 @@ def gather_evidence(
                     _read_custom(path, descriptor, evidence, _scanner(expectation), reporter)
             except ArchiveError as error:
                 evidence.damage = error
-            evidence.size_bytes, evidence.sha256 = digesting.result()
+            evidence.size_bytes, digest = digesting.result()
+            if expectation.xxh128:
+                evidence.xxh128 = digest
+            else:
+                evidence.sha256 = digest
     finally:
         os.close(descriptor)
     return evidence

@@ -24,6 +24,7 @@ class Expectation:
         own_snapshot: Our own source took the dump first and the files after it, so nothing may be missing but what
             was missing there already (the known ones). Odoo copies files first, so some may be missing in its zips.
         previous: The newest verified archive of the same database and content.
+        xxh128: Known right after the writing; then it is what the file is compared by in place of ``sha256``.
         names_itself: An Odoo zip has a manifest.json with the database's name; an uploaded one may lack it.
     """
 
@@ -40,9 +41,12 @@ class Expectation:
     mismatched_attachment_count: int = 0
     previous: Previous | None = None
     names_itself: bool = True
+    xxh128: str = ""
 
 
-def expectation_of_backup(plan: BackupPlan, facts: SourceFacts, *, size_bytes: int, sha256: str) -> Expectation:
+def expectation_of_backup(
+    plan: BackupPlan, facts: SourceFacts, *, size_bytes: int, sha256: str, xxh128: str = ""
+) -> Expectation:
     """What the archive just written must be."""
     source = plan.source
     from_http = isinstance(source, OdooHttpPlan)
@@ -65,6 +69,7 @@ def expectation_of_backup(plan: BackupPlan, facts: SourceFacts, *, size_bytes: i
         missing_attachment_count=facts.missing_attachment_count,
         mismatched_attachment_count=facts.mismatched_attachment_count,
         previous=plan.previous,
+        xxh128=xxh128,
     )
 
 

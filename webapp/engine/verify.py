@@ -36,7 +36,8 @@ def verify_archive(
 
     An archive that is not right is an answer, not an error. Raises StoreError when the disk cannot be read, TaskStopped.
 
-    - *intact*: size and SHA-256 are those of the bytes received; every member can be unpacked and its CRC is right
+    - *intact*: size and digest (XXH3 right after the writing, SHA-256 later) are those of the bytes received; every
+      member can be unpacked and its CRC is right
       (custom format: pg_restore reads it to its end).
     - *complete*: the dump has its last line and the tables it must have; it is the database asked for; every table has
       the rows it had in the snapshot; every attachment's file is there and is what its name says; compared with the
