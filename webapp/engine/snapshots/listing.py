@@ -60,8 +60,8 @@ class ListTotals:
 class BaseList:
     """The list of the snapshot whose unchanged files are shared.
 
-    ``digest`` is the kind of its digests, "" for the new list's own: another kind is not carried over. ``sha256`` is what the file
-    must be, "" when nobody knows: one that is damaged is left aside, with a line in the log.
+    ``digest`` is the kind of its digests, "" for the new list's own: another kind is not carried over. ``sha256`` is what the
+    file must be, "" when nobody knows: one that is damaged is left aside, with a line in the log.
     """
 
     path: str
