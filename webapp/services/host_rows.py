@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from webapp.core.errors import InvalidInput
 from webapp.core.naming import slugify
+from webapp.store.db import db
 from webapp.store.models import Host, Instance
 
 LONGEST_DIRECTORY = 64
@@ -62,6 +63,11 @@ def _free_directory(session: Session, name: str) -> str:
     taken = _taken(session)
     candidates = [base, *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
     return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def taken_directories() -> set[str]:
+    """The folders of all hosts, the deleted ones' too."""
+    return _taken(db.session())
 
 
 def _taken(session: Session) -> set[str]:

@@ -81,7 +81,7 @@ def get_settings() -> AppSettings:
 
 def change_settings(wanted: AppSettings, *, actor: Actor, now: datetime) -> AppSettings:
     """Store all settings; only what differs is written and recorded. Raises InvalidInput with its field."""
-    clean = _checked(wanted)
+    clean = check_settings(wanted)
     with writing() as session:
         found = audit.changes(_plain(get_settings()), _plain(clean))
         for key in found:
@@ -91,7 +91,8 @@ def change_settings(wanted: AppSettings, *, actor: Actor, now: datetime) -> AppS
     return clean
 
 
-def _checked(wanted: AppSettings) -> AppSettings:
+def check_settings(wanted: AppSettings) -> AppSettings:
+    """The settings as they would be stored. Raises InvalidInput with its field."""
     title = strip_controls(wanted.title).strip()
     if not 1 <= len(title) <= 60:
         raise InvalidInput("The name has 1 to 60 characters.", field="title")
@@ -140,7 +141,7 @@ def _with(found: AppSettings, key: str, value: Any) -> AppSettings:
     try:
         if kind is tuple and not isinstance(value, list):
             raise TypeError("a list is wanted")
-        return _checked(replace(found, **{key: kind(value)}))
+        return check_settings(replace(found, **{key: kind(value)}))
     except (InvalidInput, ValueError, TypeError):
         return found
 
