@@ -21,14 +21,18 @@ from webapp.commands import (
     archives,
     doctor,
     drills,
+    host_jobs,
+    hosts,
     instances,
     jobs,
+    pobsync,
     processes,
     recover,
     restores,
     retention,
     runs,
     self_backups,
+    snapshots,
     users,
 )
 from webapp.commands.base import Answer, Context, Verb
@@ -44,7 +48,8 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Do one verb. Returns the exit code; answers go to standard output, everything else to standard error."""
-    arguments = make_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = make_parser().parse_args(pobsync.spell_out(words))
     try:
         answer = _do(arguments)
         _show(answer, arguments)
@@ -67,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     """All nouns and verbs."""
     parser = argparse.ArgumentParser(
         prog="holdfast",
-        description="Backups of Odoo and PostgreSQL, on schedule, verified, visible.",
+        description="Backups of Odoo, PostgreSQL and hosts, on schedule, verified, visible.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage or value, 3 not found, 4 busy or changed, 130 interrupted.",
     )
     parser.add_argument("--version", action="version", version=f"holdfast {VERSION}")
@@ -76,12 +81,16 @@ def make_parser() -> argparse.ArgumentParser:
         processes,
         users,
         instances,
+        hosts,
         jobs,
+        host_jobs,
         runs,
+        snapshots,
         archives,
         restores,
         drills,
         retention,
+        pobsync,
         self_backups,
         recover,
         doctor,

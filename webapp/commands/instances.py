@@ -24,6 +24,7 @@ from webapp.commands.base import (
 from webapp.commands.shapes import instance_shape, job_shape, task_shape
 from webapp.core.errors import InvalidInput
 from webapp.core.plans import Secret
+from webapp.core.status import InstanceKind
 from webapp.services import connection_tests, fleet, instances, jobs, tasks
 from webapp.services.instance_rules import SECRET_FIELDS, InstanceDraft
 
@@ -73,8 +74,8 @@ def show_instance(context: Context, arguments: Namespace) -> Answer:
         [
             ("Instance", f"{instance.id}  {instance.name}"),
             ("Kind", instance.kind),
-            ("Address", instance.url or f"{instance.pg_host}:{instance.pg_port}"),
-            ("Databases", ", ".join(instance.databases) or instance.database_selection),
+            ("Address", _address(instance)),
+            ("Databases", _databases(instance)),
             ("State", row.state),
             ("Problem", row.problem),
             ("What to do", row.hint),
@@ -136,6 +137,16 @@ def _with_state(row: fleet.FleetRow) -> dict[str, Any]:
         "stored_bytes": row.stored_bytes,
         "job_count": row.job_count,
     }
+
+
+def _address(instance: Any) -> str:
+    if instance.kind is InstanceKind.HOST:
+        return f"{instance.ssh_user}@{instance.ssh_host}:{instance.ssh_port}"
+    return instance.url or f"{instance.pg_host}:{instance.pg_port}"
+
+
+def _databases(instance: Any) -> str:
+    return "" if instance.kind is InstanceKind.HOST else ", ".join(instance.databases) or instance.database_selection
 
 
 def _draft_value(name: str, value: Any) -> Any:

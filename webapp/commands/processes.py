@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from argparse import Namespace
+from dataclasses import replace
 
 from webapp.commands.base import Answer, Context, Parsers, add_verb, ago, moment
 from webapp.core.errors import HoldfastError, InvalidInput, QueueDown
@@ -13,6 +14,7 @@ from webapp.core.status import QueueName
 from webapp.queue.connection import connect, errors_as_queue_down, shown_address
 from webapp.queue.layout import ALL_QUEUES
 from webapp.services import health, setup
+from webapp.settings import Settings
 from webapp.store.db import release
 from webapp.store.migrate import DatabaseNotReady, check_migrated, upgrade
 from webapp.store.revision import wanted_revision
@@ -20,6 +22,7 @@ from webapp.supervisor.web import web_command
 from webapp.worker import name_prefix, run_scheduler, run_worker
 
 WAIT_SECONDS = 300
+LONGEST_INTERVAL_SECONDS = 30  # what a new or changed job may wait for at most, as the settings say too
 WAIT_FOR = ("database", "redis")
 
 
@@ -32,7 +35,16 @@ def register(parsers: Parsers) -> None:
     worker = add_verb(parsers, "worker", work, "do what the queue says", with_json=False, database="none")
     worker.add_argument("--queues", default="", help=f"some of {', '.join(ALL_QUEUES)}; the most urgent first")
     worker.add_argument("--burst", action="store_true", help="end when the queues are empty")
-    add_verb(parsers, "scheduler", schedule, "fill the queue from the calendar", with_json=False, database="none")
+    scheduler = add_verb(
+        parsers, "scheduler", schedule, "fill the queue from the calendar", with_json=False, database="none"
+    )
+    scheduler.add_argument("--loop", action="store_true", help="go on until told to stop, which it always does")
+    scheduler.add_argument(
+        "--interval",
+        type=int,
+        metavar="SECONDS",
+        help=f"look so often, 1 to {LONGEST_INTERVAL_SECONDS}; more counts as that",
+    )
     alive = add_verb(
         parsers, "alive", check_alive, "exit code 1 unless a process of this machine lives", database="any"
     )
@@ -75,10 +87,19 @@ def work(context: Context, arguments: Namespace) -> Answer:
     return Answer(None, "")
 
 
-def schedule(context: Context, _arguments: Namespace) -> Answer:
+def schedule(context: Context, arguments: Namespace) -> Answer:
     """Be the scheduler."""
-    run_scheduler(context.settings)
+    run_scheduler(scheduler_settings(context.settings, arguments.interval))
     return Answer(None, "")
+
+
+def scheduler_settings(settings: Settings, interval: int | None) -> Settings:
+    """The settings with another interval, None for their own. Raises InvalidInput below one second."""
+    if interval is None:
+        return settings
+    if interval < 1:
+        raise InvalidInput("The interval must be at least one second.", field="interval")
+    return replace(settings, reconcile_seconds=min(interval, LONGEST_INTERVAL_SECONDS))
 
 
 def check_alive(context: Context, arguments: Namespace) -> Answer:

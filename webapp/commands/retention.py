@@ -6,12 +6,16 @@ from argparse import Namespace
 from typing import Any
 
 from webapp.commands.base import Answer, Context, Parsers, add_noun, add_verb, moment, size, table
+from webapp.commands.host_jobs import backup_jobs_of
+from webapp.commands.host_shapes import get_host_named
 from webapp.core.errors import Conflict, InvalidInput
 from webapp.services import retention_by_hand, retention_holds
 from webapp.services.jobs import get_job
 from webapp.services.retention import MOST_DELETIONS, policy_of
 from webapp.services.retention_clock import confirm_clock, find_clock_fault
 from webapp.services.retention_pages import RetentionPage, retention_page
+
+VERBS = ("plan", "apply", "freeze", "unfreeze", "confirm-clock", "host")
 
 
 def register(parsers: Parsers) -> None:
@@ -24,6 +28,13 @@ def register(parsers: Parsers) -> None:
         "--max-delete", type=int, default=MOST_DELETIONS, metavar="N", help="at most so many (default: 10)"
     )
     apply.add_argument("--digest", default="", help="refuse unless the plan is the one with this digest")
+    host = add_verb(verbs, "host", plan_host, "the plans of all jobs of a host; with --apply and --yes apply them")
+    host.add_argument("host", help="name, number or address; «holdfast retention HOST» is the same")
+    host.add_argument("--apply", action="store_true", help="apply the plans instead of showing them")
+    host.add_argument("--yes", action="store_true", help="with --apply: really do it")
+    host.add_argument(
+        "--max-delete", type=int, default=MOST_DELETIONS, metavar="N", help="at most so many (default: 10)"
+    )
     freeze = add_verb(verbs, "freeze", freeze_job, "delete nothing of a job until a person lets it go on")
     freeze.add_argument("--reason", required=True, help="why, for whoever lets it go on")
     unfreeze = add_verb(verbs, "unfreeze", unfreeze_job, "let a job's retention go on")
@@ -60,6 +71,40 @@ def apply_plan(context: Context, arguments: Namespace) -> Answer:
     data = {"job_id": arguments.job, "trashed": list(applied.trashed), "remaining": applied.remaining}
     text = f"{len(applied.trashed)} restore points are in the trash now; {applied.remaining} more would go."
     return Answer({**data, "digest": applied.digest}, text)
+
+
+def plan_host(context: Context, arguments: Namespace) -> Answer:
+    """The plans of a host's jobs, shown; or applied one after the other, at most ``--max-delete`` in all."""
+    found = backup_jobs_of(get_host_named(arguments.host).instance_id)
+    now = context.now()
+    pages = [(job.id, job.name, retention_page(job, now)) for job in found]
+    if not arguments.apply:
+        texts = [f"Job {number}, {name}\n{_text(page)}" for number, name, page in pages]
+        return Answer([_shape(number, page) for number, _, page in pages], "\n\n".join(texts) or "It has no jobs yet.")
+    if not arguments.yes:
+        due = sum(len(page.plan.drop) for _, _, page in pages)
+        raise InvalidInput(
+            f"Nothing was changed: {due} snapshots would go into the trash.",
+            hint="Add --yes to do it; --max-delete says how many at most.",
+        )
+    return _apply_pages(context, pages, arguments.max_delete)
+
+
+def _apply_pages(context: Context, pages: list[tuple[int, str, RetentionPage]], most: int) -> Answer:
+    if most < 1:
+        raise InvalidInput("At least one restore point has to be meant.", field="most")
+    data, texts = [], []
+    for number, name, page in pages:
+        trashed: tuple[int, ...] = ()
+        remaining = len(page.plan.drop)
+        if most and remaining:
+            done = retention_by_hand.apply_now(
+                number, digest=page.plan.digest, most=most, actor=context.actor, now=context.now()
+            )
+            trashed, remaining, most = done.trashed, done.remaining, most - len(done.trashed)
+        data.append({"job_id": number, "trashed": list(trashed), "remaining": remaining})
+        texts.append(f"Job {number}, {name}: {len(trashed)} snapshots are in the trash now; {remaining} more would go.")
+    return Answer(data, "\n".join(texts) or "It has no jobs yet.")
 
 
 def freeze_job(context: Context, arguments: Namespace) -> Answer:

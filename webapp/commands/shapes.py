@@ -35,6 +35,8 @@ def instance_shape(instance: Any) -> dict[str, Any]:
         "url": instance.url,
         "pg_host": instance.pg_host,
         "pg_port": instance.pg_port,
+        "ssh_host": instance.ssh_host,
+        "ssh_port": instance.ssh_port,
         "filestore_kind": str(instance.filestore_kind),
         "database_selection": str(instance.database_selection),
         "databases": list(instance.databases),
@@ -64,6 +66,8 @@ def job_shape(job: Any) -> dict[str, Any]:
         "retention_rules": job.retention_rules,
         "retention_frozen_at": moment(job.retention_frozen_at),
         "verification_level": str(job.verification_level),
+        "paths": list(job.paths),
+        "rides_with_id": job.rides_with_id,
     }
 
 
