@@ -24,7 +24,7 @@ from webapp.queue.connection import connect
 from webapp.queue.layout import ALL_QUEUES
 from webapp.queue.schedule import TaskScheduler, keep_moving
 from webapp.queue.workers import TaskWorker
-from webapp.services import drill_policies, health, schedule, self_backups, sweeper
+from webapp.services import drill_policies, health, schedule, self_backups, snapshot_reads, sweeper
 from webapp.services.store import set_up_store
 from webapp.settings import Settings
 from webapp.store.db import db, forget_connections_after_fork, release
@@ -92,6 +92,7 @@ class _Tick:
         if self._swept_at is None or not 0 <= (now - self._swept_at).total_seconds() < SWEEP_SECONDS:
             self._safely(lambda: sweeper.sweep(now), "sweeping")
             self._safely(lambda: drill_policies.request_due_drills(now), "asking for restore drills")
+            self._safely(lambda: snapshot_reads.request_due_reads(now), "asking for snapshots to be read again")
             self._swept_at = now
 
     def _safely(self, action: Callable[[], object], name: str) -> None:

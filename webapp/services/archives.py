@@ -30,12 +30,16 @@ from webapp.engine.verify import verify_archive
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
+from webapp.services.snapshot_places import is_snapshot
+from webapp.services.snapshot_verification import TIME_LIMIT_SECONDS as SNAPSHOT_TIME_LIMIT_SECONDS
+from webapp.services.snapshot_verification import note_read, read_again, require_verifiable
 from webapp.services.store import the_shelf
-from webapp.services.tasks import request
+from webapp.services.tasks import add, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, Verification
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
+TIME_LIMIT_SECONDS = 6 * 3600
 
 
 def add_archive(session: Session, run: Run, result: BackupResult, *, now: datetime) -> Archive:
@@ -193,7 +197,12 @@ def archive_of_run(run_id: int) -> Archive | None:
 
 
 def file_path(archive: Archive) -> str:
-    """Absolute path of the archive's file. Raises NotFound when it is deleted or not there."""
+    """Absolute path of the archive's file. Raises NotFound when it is deleted or not there, and for a snapshot (a tree)."""
+    if is_snapshot(archive):
+        raise NotFound(
+            f"Restore point {archive.id} is a snapshot: a directory tree, and not one file.",
+            hint="Browse it; files and folders of it can be downloaded and restored from there.",
+        )
     if archive.state not in (ArchiveState.STORED, ArchiveState.QUARANTINED):
         raise NotFound(f"Restore point {archive.id} is no longer stored ({archive.state.value}).")
     shelf = the_shelf()
@@ -242,24 +251,44 @@ def read_manifest_data(archive: Archive) -> Mapping[str, Any]:
 
 def request_verification(archive_id: int, *, level: VerificationLevel, actor: Actor, now: datetime) -> Verification:
     """Ask for a verification; one that is already on its way is answered instead. Raises NotFound."""
-    archive = get_archive(archive_id)
-    file_path(archive)
-    active = db.session.scalar(
-        sa.select(Verification).where(Verification.archive_id == archive_id, Verification.status.in_(ACTIVE_STATUSES))
-    )
-    if active is not None:
-        return active
+    _require_there(get_archive(archive_id))
+    with writing() as session:
+        archive = get_archive(archive_id)
+        active = session.scalar(
+            sa.select(Verification).where(
+                Verification.archive_id == archive_id, Verification.status.in_(ACTIVE_STATUSES)
+            )
+        )
+        if active is not None:
+            return active
+        task = add_verification(session, archive, level, triggered_by=actor.triggered_by, now=now)
+        session.flush()
+    ring([task.id])
+    return task
+
+
+def _require_there(archive: Archive) -> None:
+    if is_snapshot(archive):
+        require_verifiable(archive.id)
+    else:
+        file_path(archive)
+
+
+def add_verification(
+    session: Session, archive: Archive, level: VerificationLevel, *, triggered_by: str, now: datetime
+) -> Verification:
+    """A pending verification inside the caller's ``writing()``; ring its id after the commit."""
     task = Verification(
         type=TaskType.VERIFICATION,
         title=f"{archive.instance_name} / {archive.database_name}: verify restore point {archive.id}"[:200],
-        triggered_by=actor.triggered_by,
+        triggered_by=triggered_by,
         instance_id=archive.instance_id,
         instance_name=archive.instance_name,
-        archive_id=archive_id,
+        archive_id=archive.id,
         level=level,
-        time_limit_seconds=6 * 3600,
+        time_limit_seconds=SNAPSHOT_TIME_LIMIT_SECONDS if is_snapshot(archive) else TIME_LIMIT_SECONDS,
     )
-    request(task, now=now)
+    add(task, now=now)
     return task
 
 
@@ -271,16 +300,7 @@ def execute_verification(task_id: int, *, clock: Callable[[], datetime]) -> None
 def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
     task = db.session.get_one(Verification, task_id)
     archive_id, level = task.archive_id, task.level
-    archive = get_archive(archive_id)
-    path, side_car, size, digest = file_path(archive), find_manifest(archive), archive.size_bytes, archive.sha256
-    release()
-    reporter.step("verify", "Verify")
-    if side_car is None:
-        report = VerificationReport(level, (_without_manifest(),))
-    else:
-        # The row knows best what was written: archives that changed places took their manifests with them.
-        expectation = replace(expectation_of_manifest(side_car), size_bytes=size, sha256=digest)
-        report = verify_archive(path, expectation, level, reporter)
+    report = _read_again(get_archive(archive_id), level, reporter)
 
     def store(session: Session) -> None:
         record_report(get_archive(archive_id), report, now=clock())
@@ -296,6 +316,19 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
         )
     details: dict[str, Any] = {"archive_id": archive_id, "checks": [check.as_json() for check in report.checks]}
     return Outcome(values={"details": details}, store=store, error=error)
+
+
+def _read_again(archive: Archive, level: VerificationLevel, reporter: TaskReporter) -> VerificationReport:
+    reporter.step("verify", "Verify")
+    if is_snapshot(archive):
+        return read_again(archive.id, level, reporter)
+    path, side_car, size, digest = file_path(archive), find_manifest(archive), archive.size_bytes, archive.sha256
+    release()
+    if side_car is None:
+        return VerificationReport(level, (_without_manifest(),))
+    # The row knows best what was written: archives that changed places took their manifests with them.
+    expectation = replace(expectation_of_manifest(side_car), size_bytes=size, sha256=digest)
+    return verify_archive(path, expectation, level, reporter)
 
 
 def _without_manifest() -> Check:
@@ -316,5 +349,7 @@ def record_report(archive: Archive, report: VerificationReport, *, now: datetime
     archive.verified_at = now
     archive.verification_status = _status(report)
     archive.verification_level = report.level if report.passed else VerificationLevel.NONE
-    if report.passed and report.level is VerificationLevel.COMPLETE:
+    if is_snapshot(archive):
+        note_read(archive.id, report, now)
+    elif report.passed and report.level is VerificationLevel.COMPLETE:
         archive.fingerprint = dict(report.fingerprint)

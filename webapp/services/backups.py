@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from webapp.core.errors import HoldfastError, InvalidInput
 from webapp.core.plans import BackupPlan, Previous
 from webapp.core.reports import BackupResult
-from webapp.core.status import ErrorCode, VerificationStatus
+from webapp.core.status import ArchiveFormat, ErrorCode, VerificationStatus
 from webapp.engine import backup as engine_backup
 from webapp.engine.sources.registry import build_source
 from webapp.services.archives import add_archive, newest_verified
@@ -24,6 +24,7 @@ from webapp.services.retention import add_retention
 from webapp.services.runs import get_run
 from webapp.services.sentinel import watch
 from webapp.services.settings import get_settings
+from webapp.services.snapshot_runs import take_snapshot
 from webapp.services.store import the_shelf
 from webapp.services.wiring import wired
 from webapp.store.db import db, release
@@ -37,6 +38,8 @@ def execute_run(run_id: int, *, clock: Callable[[], datetime]) -> None:
 
 def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
     run = get_run(run_id)
+    if run.format is ArchiveFormat.SNAPSHOT:
+        return take_snapshot(run_id, reporter, clock)
     plan = backup_plan(run, clock())
     reporter.hide(*secrets_of(plan.source))
     source = build_source(plan.source)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.actors import HOLDFAST
-from webapp.core.status import ACTIVE_STATUSES, ArchiveState, DrillPolicy, VerificationStatus
+from webapp.core.status import ACTIVE_STATUSES, ArchiveFormat, ArchiveState, DrillPolicy, VerificationStatus
 from webapp.services.drills import add_drill
 from webapp.services.tasks import ring
 from webapp.store.db import db, release, writing
@@ -60,7 +60,12 @@ def _made_since_last_drill(session: Session, archive: Archive) -> int:
 
 def request_due_drills(now: datetime) -> int:
     """Ask for the drills of jobs that want one every so many days and had none for so long. How many were asked for."""
-    query = sa.select(Job.id).where(Job.drill_policy == DrillPolicy.SCHEDULED, Job.deleted_at.is_(None), Job.enabled)
+    query = sa.select(Job.id).where(
+        Job.drill_policy == DrillPolicy.SCHEDULED,
+        Job.format != ArchiveFormat.SNAPSHOT,  # those are read again instead: services/snapshot_reads.py
+        Job.deleted_at.is_(None),
+        Job.enabled,
+    )
     job_ids = list(db.session.scalars(query))
     release()
     return sum(_request_of_job(job_id, now) for job_id in job_ids)

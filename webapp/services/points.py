@@ -22,6 +22,7 @@ from webapp.core.text import strip_controls
 from webapp.services import audit
 from webapp.services.archive_use import find_use
 from webapp.services.archives import get_archive
+from webapp.services.snapshot_places import is_snapshot, is_tree_there
 from webapp.services.store import the_shelf
 from webapp.services.trash import finish_deletion, is_good, lock_archives, put_back, put_in_trash
 from webapp.store.db import db, release, writing
@@ -37,7 +38,7 @@ class DeletionPreview:
 
     Attributes:
         must_type: The word that a person has to type, "" where none is needed.
-        last_copy: No other restore point of this database is stored.
+        last_copy: No other restore point of this database (a snapshot: of its job) is stored.
         last_verified: No other verified one is.
         others: How many other restore points of the database are stored; ``others_verified`` of them are verified.
         obstacle: Why it cannot be deleted now, as a sentence, or "".
@@ -85,7 +86,7 @@ def deletion_preview(archive_id: int, *, now: datetime) -> DeletionPreview:
     others = _others(archive)
     good = [other for other in others if is_good(other)]
     last_verified = is_good(archive) and not good
-    must_type = archive.database_name if last_verified or not others else ""
+    must_type = _word_for(archive) if last_verified or not others else ""
     return DeletionPreview(
         archive=archive,
         must_type=must_type,
@@ -110,7 +111,7 @@ def delete(archive_id: int, *, typed: str, digest: str, actor: Actor, now: datet
 def take_back(archive_id: int, *, actor: Actor, now: datetime) -> Archive:
     """Out of the trash, as it was. Raises NotFound, Conflict when it is not in the trash any more."""
     archive = get_archive(archive_id)
-    present = archive.state is ArchiveState.TRASHED and the_shelf().exists(archive.relative_path)
+    present = archive.state is ArchiveState.TRASHED and _is_present(archive)
     with writing():
         archive = get_archive(archive_id)
         if archive.state is not ArchiveState.TRASHED:
@@ -148,13 +149,27 @@ def _confirmed(
         )
     if preview.must_type and typed.strip() != preview.must_type:
         raise InvalidInput(
-            f"Type {preview.must_type} to confirm: this is the last {_words(preview)} of the database.", field="typed"
+            f"Type {preview.must_type} to confirm: this is the last {_words(preview)} of {_source(preview.archive)}.",
+            field="typed",
         )
     return preview
 
 
 def _words(preview: DeletionPreview) -> str:
     return "restore point" if preview.last_copy else "verified restore point"
+
+
+def _source(archive: Archive) -> str:
+    return "the host" if is_snapshot(archive) else "the database"
+
+
+def _word_for(archive: Archive) -> str:
+    """What names the thing that the last copy would go of."""
+    return archive.instance_name if is_snapshot(archive) else archive.database_name
+
+
+def _is_present(archive: Archive) -> bool:
+    return is_tree_there(archive.id) if is_snapshot(archive) else the_shelf().exists(archive.relative_path)
 
 
 def _find_obstacle(archive: Archive, now: datetime) -> str:
@@ -166,13 +181,16 @@ def _find_obstacle(archive: Archive, now: datetime) -> str:
 
 
 def _same_database(archive: Archive) -> sa.ColumnElement[bool]:
-    """Of the same database, whichever job made it."""
+    """Of the same database, whichever job made it; a snapshot: of the same job, since another one takes other paths."""
     same = (
         Archive.instance_id == archive.instance_id
         if archive.instance_id is not None
         else sa.and_(Archive.instance_id.is_(None), Archive.instance_name == archive.instance_name)
     )
-    return sa.and_(same, Archive.database_name == archive.database_name)
+    same = sa.and_(same, Archive.database_name == archive.database_name)
+    if is_snapshot(archive) and archive.job_id is not None:
+        return sa.and_(same, Archive.job_id == archive.job_id)
+    return same
 
 
 def _others(archive: Archive) -> Sequence[Archive]:

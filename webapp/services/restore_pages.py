@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from webapp.core.reports import Check
 from webapp.core.restore_plans import RestoreOptions, TargetFacts
-from webapp.core.status import ArchiveState, RestoreOutcome, RestoreTarget, VerificationStatus
+from webapp.core.status import ArchiveFormat, ArchiveState, RestoreOutcome, RestoreTarget, VerificationStatus
 from webapp.core.text import format_duration
 from webapp.services.archives import get_archive
 from webapp.services.restore_files import file_of
@@ -85,7 +85,9 @@ class RestorePage:
 def list_sources() -> list[Source]:
     """Every database that has a restore point, by name, with the newest verified one, else the newest."""
     stored = sa.select(Archive).where(
-        Archive.state == ArchiveState.STORED, Archive.verification_status != VerificationStatus.FAILED
+        Archive.state == ArchiveState.STORED,
+        Archive.verification_status != VerificationStatus.FAILED,
+        Archive.format != ArchiveFormat.SNAPSHOT,
     )
     found: dict[tuple[str, str], list[Archive]] = {}
     for archive in db.session.scalars(stored.order_by(Archive.taken_at.desc(), Archive.id.desc())):
@@ -118,6 +120,7 @@ def find_newest(instance_id: int, database: str = "") -> Archive | None:
         Archive.instance_id == instance_id,
         Archive.state == ArchiveState.STORED,
         Archive.verification_status != VerificationStatus.FAILED,
+        Archive.format != ArchiveFormat.SNAPSHOT,
     )
     if database:
         query = query.where(Archive.database_name == database)

@@ -85,7 +85,9 @@ def check_wish(wish: RestoreWish, now: datetime) -> CheckedWish:
 
 
 def refusal_of(archive: Archive) -> str:
-    """Why an archive cannot be restored, "" when it can."""
+    """Why an archive cannot be restored, "" when it can. Snapshots have a way of their own (snapshot_restores.py)."""
+    if archive.format is ArchiveFormat.SNAPSHOT:
+        return f"Restore point {archive.id} is a snapshot of a host: choose the files of it on its own page."
     if archive.state is not ArchiveState.STORED:
         return f"Restore point {archive.id} cannot be restored: it is {archive.state.value}."
     if archive.verification_status is VerificationStatus.FAILED:
@@ -107,6 +109,8 @@ def has_filestore(archive: Archive) -> bool:
 
 def targets_of(archive: Archive) -> tuple[RestoreTarget, ...]:
     """What can be made of it, the usual first."""
+    if archive.format is ArchiveFormat.SNAPSHOT:
+        return ()
     found = [RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE]
     if is_odoo_archive(archive):
         found.append(RestoreTarget.ODOO)
@@ -117,6 +121,8 @@ def targets_of(archive: Archive) -> tuple[RestoreTarget, ...]:
 
 def targets_at(instance: Instance) -> tuple[RestoreTarget, ...]:
     """What can be restored to an instance."""
+    if instance.kind is InstanceKind.HOST:
+        return ()
     if instance.kind is InstanceKind.ODOO_HTTP:
         return (RestoreTarget.ODOO,)
     found = (RestoreTarget.NEW_DATABASE, RestoreTarget.REPLACE)

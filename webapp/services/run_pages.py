@@ -22,6 +22,7 @@ from webapp.core.status import (
 from webapp.core.text import format_duration
 from webapp.services.archives import archive_of_run
 from webapp.services.runs import get_run
+from webapp.services.snapshots import snapshot_commands
 from webapp.services.tasks import count_log_lines, list_log
 from webapp.store.db import db
 from webapp.store.models import Archive, Run, Task, TaskLog, TaskStep
@@ -189,6 +190,8 @@ def restore_commands(archive: Archive) -> list[str]:
     """Commands that put the archive back with standard tools alone, safe to paste."""
     if archive.state not in (ArchiveState.STORED, ArchiveState.QUARANTINED):
         return []
+    if archive.format is ArchiveFormat.SNAPSHOT:
+        return snapshot_commands(archive.id)
     name = shlex.quote(archive.relative_path.rsplit("/", 1)[-1])
     target = shlex.quote(f"{archive.database_name}_restored"[:63])
     check = f"echo {shlex.quote(f'{archive.sha256}  ')}{name} | sha256sum -c"

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
 from webapp.core.actors import Actor
-from webapp.store.models import SnapshotComparison
+from webapp.core.errors import Conflict, HoldfastError
+from webapp.core.reports import Check, CheckState
+from webapp.core.status import ACTIVE_STATUSES, ErrorCode, TaskType
+from webapp.engine.snapshots.live import compare_live
+from webapp.services import audit
+from webapp.services.execution import Outcome, execute
+from webapp.services.hosts import host_plan
+from webapp.services.reporting import TaskReporter
+from webapp.services.snapshot_places import get_record, get_stored, place_of
+from webapp.services.tasks import add, ring
+from webapp.store.db import db, release, writing
+from webapp.store.models import Archive, Instance, SnapshotComparison
+
+TIME_LIMIT_SECONDS = 3600
+_LEVELS = {CheckState.PASSED: "good", CheckState.FAILED: "error", CheckState.SKIPPED: "info"}
 
 
 def request_comparison(archive_id: int, *, actor: Actor, now: datetime) -> SnapshotComparison:
@@ -14,14 +31,89 @@ def request_comparison(archive_id: int, *, actor: Actor, now: datetime) -> Snaps
 
     Raises NotFound, Conflict when the host was deleted.
     """
-    raise NotImplementedError
+    with writing() as session:
+        archive = get_stored(archive_id).archive
+        live_host(archive)
+        newest = newest_comparison(archive_id)
+        if newest is not None and newest.status in ACTIVE_STATUSES:
+            return newest
+        task = SnapshotComparison(
+            type=TaskType.SNAPSHOT_COMPARISON,
+            title=f"{archive.instance_name}: compare snapshot {archive_id} with the host"[:200],
+            triggered_by=actor.triggered_by,
+            instance_id=archive.instance_id,
+            instance_name=archive.instance_name,
+            archive_id=archive_id,
+            max_attempts=1,
+            time_limit_seconds=TIME_LIMIT_SECONDS,
+        )
+        add(task, now=now)
+        session.flush()
+        audit.record(
+            actor,
+            "snapshot.compared",
+            subject_kind="archive",
+            subject_id=archive_id,
+            subject_name=f"{archive.instance_name} / {archive.taken_at:%Y-%m-%d %H:%M}",
+            details={"task_id": task.id},
+            now=now,
+        )
+    ring([task.id])
+    return task
+
+
+def live_host(archive: Archive) -> Instance:
+    """The host that the snapshot was taken of. Raises Conflict when it was deleted."""
+    if archive.instance is None or archive.instance.deleted_at is not None:
+        raise Conflict("The host of this snapshot was deleted.", hint="Its files can still be browsed and downloaded.")
+    return archive.instance
 
 
 def newest_comparison(archive_id: int) -> SnapshotComparison | None:
     """The newest one, whatever its state."""
-    raise NotImplementedError
+    query = sa.select(SnapshotComparison).where(SnapshotComparison.archive_id == archive_id)
+    newest = query.order_by(SnapshotComparison.id.desc()).limit(1)
+    return db.session.scalar(newest.execution_options(populate_existing=True))
 
 
 def execute_comparison(task_id: int, *, clock: Callable[[], datetime]) -> None:
     """Execute a SnapshotComparison."""
-    raise NotImplementedError
+    execute(task_id, lambda i, reporter: _compare(i, reporter, clock), clock=clock)
+
+
+def _compare(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
+    archive_id = db.session.get_one(SnapshotComparison, task_id, populate_existing=True).archive_id
+    record = get_stored(archive_id)
+    place, plan = place_of(record), host_plan(live_host(record.archive))
+    reporter.hide(plan.ssh.private_key.reveal())
+    release()
+    reporter.step("compare", "Compare with the host", plan.ssh.host)
+    checks = compare_live(place, plan, reporter)
+    _log(checks, reporter)
+
+    def store(_session: Session) -> None:
+        get_record(archive_id).compared_at = clock()
+
+    values = {"checks": [check.as_json() for check in checks]}
+    return Outcome(values=values, store=store, error=_first_failure(checks))
+
+
+def _log(checks: Sequence[Check], reporter: TaskReporter) -> None:
+    for check in checks:
+        line = f"{check.title}: {check.detail or check.value or check.state.value}"
+        if check.state is CheckState.WARNING:
+            reporter.warn(check.code or ErrorCode.HOST_DIFFERS, line)
+        else:
+            reporter.log(line, _LEVELS[check.state])
+
+
+def _first_failure(checks: Sequence[Check]) -> HoldfastError | None:
+    failed = next((check for check in checks if check.state is CheckState.FAILED), None)
+    if failed is None:
+        return None
+    return HoldfastError(
+        f"{failed.title}: {failed.detail or 'failed'}",
+        hint=failed.hint,
+        code=failed.code or ErrorCode.HOST_DIFFERS,
+        permanent=True,
+    )

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from webapp.core.errors import NotFound
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ArchiveFormat, ArchiveState
+from webapp.engine.snapshots.found import exists
 from webapp.store.db import db
 from webapp.store.models import Archive, SnapshotRecord
 
@@ -40,6 +41,11 @@ def get_stored(archive_id: int) -> SnapshotRecord:
     if record.archive.state not in IN_STORE:
         raise NotFound(f"Snapshot {archive_id} is no longer stored ({record.archive.state.value}).")
     return record
+
+
+def is_tree_there(archive_id: int) -> bool:
+    """Whether the snapshot's tree lies in its place. Raises NotFound, and StoreError when its backup root is away."""
+    return exists(place_of(get_record(archive_id)))
 
 
 def relative_path_of(place: SnapshotPlace) -> str:

@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from webapp.store.models import SnapshotRemoval
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from webapp.core.actors import HOLDFAST
+from webapp.core.status import ACTIVE_STATUSES, ArchiveFormat, ArchiveState, TaskType
+from webapp.engine.snapshots.removal import remove
+from webapp.services.execution import Outcome, execute
+from webapp.services.reporting import TaskReporter
+from webapp.services.snapshot_places import get_record, place_of
+from webapp.services.tasks import add, ring
+from webapp.store.db import db, release, writing
+from webapp.store.models import Archive, SnapshotRecord, SnapshotRemoval
+
+TIME_LIMIT_SECONDS = 12 * 3600
+REST_AFTER_FAILURE = timedelta(minutes=15)
+MOST_AT_ONCE = 20
 
 
 def request_removal(archive_id: int, *, now: datetime) -> SnapshotRemoval | None:
@@ -13,14 +28,87 @@ def request_removal(archive_id: int, *, now: datetime) -> SnapshotRemoval | None
 
     None when it is not being deleted, or a removal failed a short while ago. Safe to repeat.
     """
-    raise NotImplementedError
+    with writing() as session:
+        archive = session.get(Archive, archive_id, with_for_update=True, populate_existing=True)
+        if archive is None or archive.state is not ArchiveState.DELETING:
+            return None
+        newest = newest_removal(archive_id)
+        if newest is not None and not _may_try_again(newest, now):
+            return newest if newest.status in ACTIVE_STATUSES else None
+        task = _add(session, archive, now)
+    ring([task.id])
+    return task
+
+
+def _may_try_again(newest: SnapshotRemoval, now: datetime) -> bool:
+    return newest.completed_at is not None and newest.completed_at + REST_AFTER_FAILURE <= now
+
+
+def _add(session: Session, archive: Archive, now: datetime) -> SnapshotRemoval:
+    task = SnapshotRemoval(
+        type=TaskType.SNAPSHOT_REMOVAL,
+        title=f"{archive.instance_name}: remove snapshot {archive.id}"[:200],
+        triggered_by=HOLDFAST.username,
+        instance_id=archive.instance_id,
+        instance_name=archive.instance_name,
+        archive_id=archive.id,
+        max_attempts=3,
+        retry_delay_seconds=120,
+        time_limit_seconds=TIME_LIMIT_SECONDS,
+    )
+    add(task, now=now)
+    session.flush()
+    return task
 
 
 def newest_removal(archive_id: int) -> SnapshotRemoval | None:
     """The newest one, whatever its state."""
-    raise NotImplementedError
+    query = sa.select(SnapshotRemoval).where(SnapshotRemoval.archive_id == archive_id)
+    newest = query.order_by(SnapshotRemoval.id.desc()).limit(1)
+    return db.session.scalar(newest.execution_options(populate_existing=True))
+
+
+def request_due_removals(now: datetime) -> int:
+    """Ask for the removal of every tree whose snapshot is being deleted and that nobody is at work on. How many."""
+    at_work = sa.select(SnapshotRemoval.archive_id).where(SnapshotRemoval.status.in_(ACTIVE_STATUSES))
+    query = (
+        sa.select(Archive.id)
+        .where(
+            Archive.state == ArchiveState.DELETING,
+            Archive.format == ArchiveFormat.SNAPSHOT,
+            Archive.id.not_in(at_work),
+        )
+        .order_by(Archive.id)
+    )
+    due = list(db.session.scalars(query))
+    release()
+    asked = 0
+    for archive_id in due:
+        asked += request_removal(archive_id, now=now) is not None
+        if asked == MOST_AT_ONCE:
+            break
+    return asked
 
 
 def execute_removal(task_id: int, *, clock: Callable[[], datetime]) -> None:
     """Execute a SnapshotRemoval. Removing what is gone already is fine, so it may be repeated."""
-    raise NotImplementedError
+    execute(task_id, lambda i, reporter: _remove(i, reporter, clock), clock=clock)
+
+
+def _remove(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -> Outcome:
+    archive_id = db.session.get_one(SnapshotRemoval, task_id, populate_existing=True).archive_id
+    record = get_record(archive_id)
+    if record.archive.state is not ArchiveState.DELETING:
+        return Outcome()
+    place, files = place_of(record), record.file_count
+    release()
+    reporter.step("remove", "Remove", place.name)
+    reporter.log(f"{place.path}" + (f" ({files:,} files)" if files is not None else ""))
+    if not remove(place, reporter):
+        reporter.log("It was gone already.")
+
+    def store(session: Session) -> None:
+        archive = session.get_one(SnapshotRecord, archive_id, populate_existing=True).archive
+        archive.state, archive.deleted_at = ArchiveState.DELETED, clock()
+
+    return Outcome(store=store, irrevocable=True)

@@ -17,7 +17,9 @@ from webapp.core.errors import HoldfastError, StoreError
 from webapp.core.manifest import Manifest
 from webapp.core.naming import ParsedName
 from webapp.core.reports import Check, CheckState
-from webapp.core.status import ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
+from webapp.core.snapshot_manifest import SnapshotManifest
+from webapp.core.snapshot_plans import FoundSnapshot
+from webapp.core.status import ArchiveFormat, ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
 from webapp.engine.intake import clear_intakes
 from webapp.engine.shelf import Placed, Shelf, read_side_car
 from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, moment_of
@@ -28,6 +30,8 @@ from webapp.services.fan_out import record_fan_out_failure
 from webapp.services.kept_databases import request_due_removals
 from webapp.services.restore_endings import record_ended
 from webapp.services.retention import add_retention
+from webapp.services.snapshot_runs import add_followers
+from webapp.services.snapshot_sweep import adopt_tree, find_adoptable, sweep_snapshots
 from webapp.services.store import the_shelf
 from webapp.services.tasks import cancelled_values, ring
 from webapp.services.trash import resume_deletions
@@ -53,6 +57,7 @@ def sweep(now: datetime) -> None:
         mark_missing(shelf)
         resume_deletions(now)
         clear_intakes(shelf.root, older_than=now - UPLOAD_REST)
+    sweep_snapshots(now)
     request_due_removals(now)
     sweep_clusters()
     release()
@@ -88,16 +93,52 @@ def _expired(now: datetime) -> list[tuple[int, int]]:
 def settle_expired(task_id: int, fence: int, now: datetime, shelf: Shelf | None) -> None:
     """Adopt, repeat or fail one task whose worker is gone."""
     placed = shelf.find_placed(task_id, fence) if shelf is not None else None
+    tree = _find_tree(task_id, fence)
     rung: list[int] = []
     with writing() as session:
         task = session.get(Task, task_id)
         if task is None:
             return
-        if isinstance(task, Run) and placed is not None and _is_adoptable(task, placed):
+        if isinstance(task, Run) and tree is not None:
+            rung = _adopt_tree(session, task, tree, fence, now)
+        elif isinstance(task, Run) and placed is not None and _is_adoptable(task, placed):
             rung = _adopt(session, task, placed, now)
         else:
             rung = _give_up(session, task, fence, now)
     ring(rung)
+
+
+def _find_tree(task_id: int, fence: int) -> FoundSnapshot | None:
+    run = db.session.get(Run, task_id, populate_existing=True)
+    found = find_adoptable(run, fence) if run is not None and run.format is ArchiveFormat.SNAPSHOT else None
+    release()
+    return found
+
+
+def _adopt_tree(session: Session, run: Run, found: FoundSnapshot, fence: int, now: datetime) -> list[int]:
+    assert found.manifest is not None
+    if not _settle_adopted(session, run, fence, _warnings_in(found.manifest), now):
+        return []
+    record = adopt_tree(session, run, found, now=now)
+    logger.warning("adopted the snapshot of run %s", run.id)
+    return add_followers(session, run, record, now=now)
+
+
+def _settle_adopted(session: Session, run: Run, fence: int, warnings: list[dict[str, str]], now: datetime) -> bool:
+    """The run ends well though its worker did not; False when it lives or another settled it."""
+    status = TaskStatus.COMPLETED_WITH_WARNINGS if warnings else TaskStatus.COMPLETED
+    values = {"status": status, "completed_at": now, "lease_until": None, "progress_percent": 100}
+    values |= {"progress_message": "", "error_code": None, "error_message": "", "hint": ""}
+    if warnings:
+        values |= {"warnings": warnings, "error_message": warnings[0]["message"]}
+        values["error_code"] = ErrorCode(warnings[0]["code"])
+    if not take_expired(session, run.id, fence, before=now - GRACE, values=values):
+        return False
+    session.expire(run)
+    _close_steps(session, run.id, now, StepStatus.COMPLETED)
+    _say(session, run.id, now, "good", "The worker ended before it could report; what it had finished was adopted.")
+    release_target(session, run.id)
+    return True
 
 
 def _is_adoptable(run: Run, placed: Placed) -> bool:
@@ -121,23 +162,12 @@ def _is_of(run: Run, manifest: Manifest) -> bool:
 def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[int]:
     manifest = placed.manifest
     assert manifest is not None
-    warnings = _warnings_in(manifest)
-    status = TaskStatus.COMPLETED_WITH_WARNINGS if warnings else TaskStatus.COMPLETED
-    values = {"status": status, "completed_at": now, "lease_until": None, "progress_percent": 100}
-    values |= {"progress_message": "", "error_code": None, "error_message": "", "hint": ""}
-    if warnings:
-        values |= {"warnings": warnings, "error_message": warnings[0]["message"]}
-        values["error_code"] = ErrorCode(warnings[0]["code"])
-    if not take_expired(session, run.id, placed.fence, before=now - GRACE, values=values):
+    if not _settle_adopted(session, run, placed.fence, _warnings_in(manifest), now):
         return []
-    session.expire(run)
     digest = placed.manifest_sha256
     archive = adopt_archive(session, run, manifest, placed.relative_path, now=now, manifest_sha256=digest)
     run.size_bytes = manifest.size_bytes
     run.verification_status = VerificationStatus.PASSED if is_proved(manifest) else VerificationStatus.NOT_RUN
-    _close_steps(session, run.id, now, StepStatus.COMPLETED)
-    _say(session, run.id, now, "good", "The worker ended before it could report; the finished archive was adopted.")
-    release_target(session, run.id)
     proved = is_proved(manifest)
     followers = (add_retention(session, run, now=now), drill_after_run(session, archive, now=now)) if proved else ()
     session.flush()
@@ -145,7 +175,7 @@ def _adopt(session: Session, run: Run, placed: Placed, now: datetime) -> list[in
     return [task.id for task in followers if task is not None]
 
 
-def _warnings_in(manifest: Manifest) -> list[dict[str, str]]:
+def _warnings_in(manifest: Manifest | SnapshotManifest) -> list[dict[str, str]]:
     """What the run would have warned of: the source's warnings, and those of the verification."""
     found = [dict(item) for item in manifest.warnings]
     for item in (manifest.verification or {}).get("checks", ()):
@@ -258,7 +288,8 @@ def _is_orphan(shelf: Shelf, directory: str, name: ParsedName) -> bool:
 
 
 def _known_directories() -> set[str]:
-    paths = db.session.scalars(sa.select(Archive.relative_path).where(Archive.state != ArchiveState.DELETED))
+    files = Archive.format != ArchiveFormat.SNAPSHOT
+    paths = db.session.scalars(sa.select(Archive.relative_path).where(Archive.state != ArchiveState.DELETED, files))
     found = {path.rpartition("/")[0] for path in paths}
     release()
     return found
@@ -268,7 +299,9 @@ def mark_missing(shelf: Shelf) -> int:
     """Archives whose file is gone are said to be missing, never expired; back again when the file is. How many changed."""
     there = {directory for directory, _ in shelf.list_directories()}
     states = (ArchiveState.STORED, ArchiveState.MISSING)
-    query = sa.select(Archive.id, Archive.relative_path, Archive.state).where(Archive.state.in_(states))
+    query = sa.select(Archive.id, Archive.relative_path, Archive.state).where(
+        Archive.state.in_(states), Archive.format != ArchiveFormat.SNAPSHOT
+    )
     rows = db.session.execute(query).all()
     release()
     changed = 0

@@ -11,11 +11,12 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.core.status import TaskStatus, TaskType
+from webapp.core.snapshot_plans import FILES
+from webapp.core.status import SnapshotTarget, TaskStatus, TaskType
 from webapp.store.claims import Holder, acquire_target, settle_pending
-from webapp.store.models import Restore, Run, Task
+from webapp.store.models import Restore, Run, SnapshotRestore, Task
 
-LOCKING_TYPES = (TaskType.BACKUP, TaskType.RESTORE)
+LOCKING_TYPES = (TaskType.BACKUP, TaskType.RESTORE, TaskType.SNAPSHOT_RESTORE)
 WAITING = "Waiting:"
 MOST_WOKEN = 4
 
@@ -37,6 +38,11 @@ def target_of(task: Task) -> Target | None:
     if isinstance(task, Run):
         busy = f"{WAITING} {task.instance_name} runs one backup at a time."
         return Target(task.instance_id, task.database_name, task.exclusive, busy)
+    if isinstance(task, SnapshotRestore):
+        if task.dry_run or task.target is SnapshotTarget.DIRECTORY:
+            return None
+        busy = f"{WAITING} another task works on {task.instance_name}."
+        return Target(task.instance_id, FILES, False, busy)
     if isinstance(task, Restore):
         busy = f"{WAITING} another task works on {task.instance_name}."
         return Target(task.instance_id, task.target_database, False, busy)

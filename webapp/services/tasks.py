@@ -178,7 +178,7 @@ def count_log_lines(task_id: int) -> int:
 
 def checks_of(task: Task) -> list[dict[str, Any]]:
     """The checks that a connection test, a restore, a drill or a verification made, as JSON; [] for others."""
-    if isinstance(task, ConnectionTest | RestoreCheck | Restore | Drill):
+    if isinstance(task, ConnectionTest | RestoreCheck | Restore | Drill | SnapshotComparison):
         return list(task.checks)
     return list(task.details.get("checks", []))
 

@@ -19,10 +19,12 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.errors import StoreError
-from webapp.core.status import ArchiveState, VerificationStatus
+from webapp.core.status import ArchiveFormat, ArchiveState, VerificationStatus
 from webapp.services.archive_use import find_use
 from webapp.services.retention_clock import watch_clock
 from webapp.services.settings import get_settings
+from webapp.services.snapshot_places import is_snapshot
+from webapp.services.snapshot_removals import request_due_removals, request_removal
 from webapp.services.store import the_shelf
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Job
@@ -113,9 +115,15 @@ def _condemn(archive_id: int, now: datetime) -> bool:
 
 
 def finish_deletion(archive_id: int, now: datetime) -> None:
-    """Remove the files of an archive marked as deleting, then say so. Safe to repeat after a kill at any point."""
+    """Remove the files of an archive marked as deleting, then say so. Safe to repeat after a kill at any point.
+
+    Of a snapshot it only asks a worker to (services/snapshot_removals.py).
+    """
     archive = db.session.get(Archive, archive_id, populate_existing=True)
     if archive is None or archive.state is not ArchiveState.DELETING:
+        return
+    if is_snapshot(archive):
+        request_removal(archive_id, now=now)
         return
     path = archive.relative_path
     release()
@@ -129,7 +137,9 @@ def finish_deletion(archive_id: int, now: datetime) -> None:
 def resume_deletions(now: datetime) -> int:
     """Let go what the trash has kept long enough, and finish deletions that a kill interrupted. How many were finished."""
     empty_due(now)
-    ids = list(db.session.scalars(sa.select(Archive.id).where(Archive.state == ArchiveState.DELETING).limit(BATCH)))
+    request_due_removals(now)
+    files = sa.and_(Archive.state == ArchiveState.DELETING, Archive.format != ArchiveFormat.SNAPSHOT)
+    ids = list(db.session.scalars(sa.select(Archive.id).where(files).limit(BATCH)))
     release()
     return sum(_try_to_finish(archive_id, now) for archive_id in ids)
 
