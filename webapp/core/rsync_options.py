@@ -98,7 +98,9 @@ def check_host_path(text: str) -> str:
     """One absolute path of a host, without a slash at its end. Raises InvalidInput."""
     _check_text(text, "path", "paths")
     if not text.startswith("/"):
-        raise InvalidInput(f"The path {text[:80]!r} must be absolute.", field="paths", hint="Write it with a leading /.")
+        raise InvalidInput(
+            f"The path {text[:80]!r} must be absolute.", field="paths", hint="Write it with a leading /."
+        )
     parts = [part for part in text.split("/") if part]
     if any(part in (".", "..") for part in parts):
         raise InvalidInput(f"The path {text[:80]!r} must not hold «.» or «..».", field="paths")

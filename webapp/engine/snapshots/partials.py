@@ -1,0 +1,83 @@
+"""The unfinished tree that a run works in: its own, or what a dead run of the same host left, as far as that can be trusted."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from webapp.core.snapshot_plans import SnapshotPlan
+from webapp.engine.disk import disk_error
+from webapp.engine.durable import write_durably
+from webapp.engine.report import Reporter
+from webapp.engine.snapshots.places import PLAN_FILE, make_partial, partial_path, take_over_partial
+from webapp.engine.snapshots.removal import remove_partial
+
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """Where the run works. ``reread``: what lies there may be other than it looks, so that contents are to be compared."""
+
+    path: str
+    reread: bool
+
+
+def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
+    """Take over or make the run's unfinished tree. Inside the host's lock. Raises StoreError, TaskStopped.
+
+    A tree of other paths is removed: rsync would leave what it is not asked about. One from before this machine started is
+    kept and compared by content, because files that no one had synced can have their size and time and not their bytes.
+    """
+    dead = take_over_partial(plan.root, plan.directory, plan.run_id, plan.resume_from)
+    path = partial_path(plan.root, plan.directory, plan.run_id)
+    left = _read_plan(path)
+    was_there = os.path.isdir(path)
+    if was_there and (left is None or left.get("paths") != list(plan.host.paths)):
+        reporter.log("An unfinished tree of other paths is removed")
+        remove_partial(plan.root, plan.directory, plan.run_id, reporter)
+        was_there = False
+    make_partial(plan.root, plan.directory, plan.run_id)
+    boot = str(left["boot"]) if was_there and left is not None else boot_id()
+    _write_plan(path, plan, boot)
+    if was_there:
+        whose = f"run {dead}" if dead is not None else "an attempt before"
+        reporter.log(f"What {whose} had brought is taken up")
+    return Begun(path, reread=boot != boot_id())
+
+
+def boot_id() -> str:
+    """Changes with every start of this machine; "" where that cannot be told, which never equals a known one."""
+    try:
+        return _BOOT.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _read_plan(path: str) -> dict[str, Any] | None:
+    try:
+        with open(f"{path}/{PLAN_FILE}", "rb") as file:
+            data = json.load(file)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) and {"paths", "boot"} <= set(data) else None
+
+
+def _write_plan(path: str, plan: SnapshotPlan, boot: str) -> None:
+    data = {
+        "run_id": plan.run_id,
+        "fence": plan.fence,
+        "name": plan.name,
+        "paths": list(plan.host.paths),
+        "base": plan.base.name if plan.base else "",
+        "boot": boot,
+    }
+    try:
+        write_durably(f"{path}/{PLAN_FILE}", json.dumps(data).encode())
+    except OSError as error:
+        raise disk_error(error, f"write {path}/{PLAN_FILE}") from error
