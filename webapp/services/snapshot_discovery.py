@@ -22,9 +22,9 @@ from webapp.core.status import ACTIVE_STATUSES, ArchiveOrigin, ErrorCode, JobKin
 from webapp.engine.snapshots.found import list_found
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
-from webapp.services.hosts import backup_root_of, get_host
+from webapp.services.hosts import get_host
 from webapp.services.reporting import TaskReporter
-from webapp.services.snapshot_places import find_at
+from webapp.services.snapshot_places import find_at, root_of
 from webapp.services.snapshot_rows import NewSnapshot, add_snapshot, link_base, report_in
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, release, writing
@@ -98,7 +98,7 @@ def _discover(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime
     if task.instance_id is None:
         raise InvalidInput("The host of this task was deleted.")
     host = get_host(task.instance_id)
-    instance_id, root = host.instance_id, task.backup_root or backup_root_of(host)
+    instance_id, root = host.instance_id, os.path.realpath(task.backup_root) if task.backup_root else root_of(host)
     directories = _directories_of(host)
     release()
     reporter.step("look", "Look at the disk", root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import sqlalchemy as sa
 
@@ -10,8 +11,9 @@ from webapp.core.errors import NotFound
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ArchiveFormat, ArchiveState
 from webapp.engine.snapshots.found import exists
+from webapp.services.hosts import backup_root_of
 from webapp.store.db import db
-from webapp.store.models import Archive, SnapshotRecord
+from webapp.store.models import Archive, Host, SnapshotRecord
 
 PREFIX = "snapshots/"
 IN_STORE = (ArchiveState.STORED, ArchiveState.QUARANTINED)
@@ -63,6 +65,11 @@ def find_at(place: SnapshotPlace) -> SnapshotRecord | None:
             SnapshotRecord.name == place.name,
         )
     )
+
+
+def root_of(host: Host) -> str:
+    """The host's backup root without links on the way, as the engine and the rows have it."""
+    return os.path.realpath(backup_root_of(host))
 
 
 def has_records(root: str) -> bool:

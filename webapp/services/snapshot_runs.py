@@ -26,12 +26,12 @@ from webapp.engine.snapshots.places import open_root
 from webapp.engine.snapshots.take import take
 from webapp.services.archive_use import BASE_OF_RUN
 from webapp.services.execution import Outcome
-from webapp.services.hosts import backup_root_of, effective, get_host, host_plan
+from webapp.services.hosts import effective, get_host, host_plan
 from webapp.services.reporting import TaskReporter
 from webapp.services.retention import add_retention
 from webapp.services.runs import get_run
 from webapp.services.settings import get_settings
-from webapp.services.snapshot_places import find_at, has_records, place_of
+from webapp.services.snapshot_places import find_at, has_records, place_of, root_of
 from webapp.services.snapshot_reads import read_after_run
 from webapp.services.snapshot_rows import NewSnapshot, add_snapshot
 from webapp.store.db import db, release, writing
@@ -73,7 +73,7 @@ def snapshot_plan(run: Run, now: datetime) -> SnapshotPlan:
     if instance is None or instance.deleted_at is not None:
         raise InvalidInput("The host of this run was deleted.")
     host, plan = get_host(instance.id), host_plan(instance, run.job)
-    root, directory = backup_root_of(host), host.directory
+    root, directory = root_of(host), host.directory
     base = _find_base(root, directory, plan.paths)
     run.details = {**run.details, BASE_OF_RUN: base.archive_id if base is not None else None}
     started_at = _free_moment(root, directory, now)

@@ -26,8 +26,8 @@ from webapp.engine.snapshots.found import exists, find_promoted, list_found
 from webapp.engine.snapshots.places import REMOVING, list_partials, open_root
 from webapp.engine.snapshots.removal import finish_removals, remove_partial
 from webapp.services.archives import CLOCK_TOLERANCE, moment_of
-from webapp.services.hosts import backup_root_of
 from webapp.services.snapshot_discovery import Taken, take_in
+from webapp.services.snapshot_places import root_of
 from webapp.services.snapshot_removals import request_due_removals
 from webapp.services.snapshot_rows import NewSnapshot, add_snapshot, report_in
 from webapp.store.db import db, release, writing
@@ -48,7 +48,7 @@ def find_adoptable(run: Run, fence: int) -> FoundSnapshot | None:
     if host is None:
         return None
     try:
-        found = find_promoted(backup_root_of(host), host.directory, run.id, fence)
+        found = find_promoted(root_of(host), host.directory, run.id, fence)
     except StoreError as error:
         logger.warning("run %s: %s", run.id, error.message)
         return None
@@ -126,7 +126,7 @@ def list_directories() -> list[HostDirectory]:
     """Where hosts' snapshots go, and where any were recorded; roots that nothing was ever written to are left out."""
     found: dict[tuple[str, str], HostDirectory] = {}
     for host in db.session.scalars(sa.select(Host)):
-        root, deleted = backup_root_of(host), host.instance.deleted_at is not None
+        root, deleted = root_of(host), host.instance.deleted_at is not None
         if os.path.isdir(os.path.join(root, host.directory)):
             found[root, host.directory] = HostDirectory(root, host.directory, host.instance_id, deleted)
     recorded = (

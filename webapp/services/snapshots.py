@@ -17,9 +17,9 @@ from webapp.core.errors import Conflict, StoreError
 from webapp.core.status import ArchiveFormat, ArchiveState, ErrorCode, SnapshotLayout, TaskStatus
 from webapp.engine.snapshots.places import open_root
 from webapp.services import audit
-from webapp.services.hosts import backup_root_of, get_host
+from webapp.services.hosts import get_host
 from webapp.services.runs import get_run
-from webapp.services.snapshot_places import IN_STORE, get_record, has_records, place_of
+from webapp.services.snapshot_places import IN_STORE, get_record, has_records, place_of, root_of
 from webapp.store.db import db, writing
 from webapp.store.models import Archive, Host, Run, SnapshotRecord
 
@@ -101,7 +101,7 @@ def find_before(record: SnapshotRecord) -> SnapshotRecord | None:
 
 def root_facts(instance_id: int) -> RootFacts:
     """How it stands with the place where the host's snapshots go. Raises NotFound. Looks at the disk, writes nothing."""
-    root = backup_root_of(get_host(instance_id))
+    root = root_of(get_host(instance_id))
     free, total = _room(root)
     try:
         open_root(root)
