@@ -119,8 +119,9 @@ def file_sha256(path: str) -> str:
 
 
 def is_other(noted: bytes) -> bool:
-    """Whether a file's note says that it is truly a symlink, a device, a socket or a fifo."""
-    return noted != NOTHING and not noted.startswith(b"10")
+    """Whether the note of an entry that is a file on disk says that it is truly a symlink, a device, a socket or a fifo."""
+    # In octal as stat has it: 100644 is a file, 10644 a fifo, 120777 a symlink.
+    return noted != NOTHING and not (noted.startswith(b"10") and noted[6:7] == b";")
 
 
 def _open_base(base: BaseList | None, reporter: Reporter) -> Iterator[bytes]:
@@ -244,10 +245,10 @@ class _Work:
             return
         _, _, _, _, size, _, _, noted, _ = head.split(b" ")
         self.total_bytes += int(size)
-        if noted == NOTHING or noted.startswith(b"10"):
-            self.files += 1
-        else:
+        if noted != NOTHING and is_other(noted):
             self.others += 1
+        else:
+            self.files += 1
 
     def _gone(self) -> None:
         """The base's record has no counterpart."""
