@@ -18,6 +18,7 @@ WHOLE_HOST = ("/",)
 KINDS = ("xxh128", "md5")
 # Marks the lines of our own in rsync's output: which change, its digest, its size, its name.
 LINE_MARK = "HF "
+QUESTION_SECONDS = 60
 _VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
 
 
@@ -31,17 +32,22 @@ class LocalRsync:
 
 @dataclass(frozen=True, slots=True)
 class Pull:
-    """One call of rsync. ``secluded``: names travel inside the protocol; ``reread``: sizes and times are not trusted.
-
-    ``dry``: nothing is brought and the tree is not looked at; the host is only asked.
-    """
+    """One call of rsync. ``secluded``: names travel inside the protocol; ``reread``: sizes and times are not trusted."""
 
     plan: HostPlan
     data: str
     base_tree: str | None = None
     secluded: bool = True
     reread: bool = False
-    dry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A call that brings nothing: of which kind the ``paths`` are; what lies in those that end with a slash."""
+
+    plan: HostPlan
+    paths: tuple[str, ...]
+    secluded: bool = True
 
 
 def find_rsync() -> LocalRsync:
@@ -86,7 +92,12 @@ def stdin_of(plan: HostPlan) -> list[bytes] | None:
     paths = pulled_paths(plan)
     if paths == WHOLE_HOST:
         return None
-    return [b"".join(path.encode("utf-8", "surrogateescape") + b"\0" for path in paths)]
+    return [b"".join(path_bytes(path) + b"\0" for path in paths)]
+
+
+def path_bytes(path: str) -> bytes:
+    """A path of the host as it has it; bytes that are not UTF-8 came as surrogates."""
+    return path.encode("utf-8", "surrogateescape")
 
 
 def pull_words(pull: Pull) -> list[str]:
@@ -110,11 +121,28 @@ def pull_words(pull: Pull) -> list[str]:
     return [*words, *check_options(plan.options)]
 
 
+def question_words(question: Question) -> list[str]:
+    """Rsync's options for a question: kinds and names, one level deep, and nothing that changes anything."""
+    words = [
+        "--dry-run",
+        "--dirs",
+        "--links",
+        "--devices",
+        "--specials",
+        "--outbuf=L",
+        "--out-format=%i %n",
+        "--debug=proto1",
+    ]
+    words.append(f"--timeout={min(max(int(question.plan.timeout_seconds), 1), QUESTION_SECONDS)}")
+    if question.paths != WHOLE_HOST:
+        words += ["--relative", "--no-implied-dirs", "--from0", "--files-from=-"]
+    return [*words, "--secluded-args"] if question.secluded else words
+
+
 def _flags(pull: Pull) -> list[str]:
     chosen = {
         "--secluded-args": pull.secluded,
         "--checksum": pull.reread,
-        "--dry-run": pull.dry,
         "--one-file-system": pull.plan.one_file_system,
         f"--bwlimit={int(pull.plan.bandwidth_kib)}": pull.plan.bandwidth_kib > 0,
     }

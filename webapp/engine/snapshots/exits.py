@@ -12,7 +12,7 @@ from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_count, plural, strip_controls, tail_lines
 from webapp.engine.disk import FULL_HINT
-from webapp.engine.snapshots.command import pulled_paths
+from webapp.engine.snapshots.command import path_bytes, pulled_paths
 from webapp.engine.snapshots.output import MAX_COMPLAINTS, Complaints, Output
 from webapp.engine.ssh import explain
 
@@ -133,7 +133,7 @@ def _judge_partial(ended: Ended, plan: HostPlan) -> Verdict:
 
 def _missing_paths(plan: HostPlan, complaints: Complaints) -> list[str]:
     gone = [path for path, reason in complaints.unreadable.items() if reason.startswith("No such file")]
-    return [path for path in pulled_paths(plan) if path.encode("utf-8", "surrogateescape") in gone]
+    return [path for path in pulled_paths(plan) if path_bytes(path) in gone]
 
 
 def missing_error(paths: Sequence[str]) -> SourceError:
@@ -193,7 +193,7 @@ def _failure(ended: Ended, plan: HostPlan) -> HoldfastError:
 
 def _last_words(stderr: str) -> str:
     lines = [line for line in stderr.splitlines() if line.strip() and not line.startswith("rsync error: ")]
-    lines = [line for line in lines if "connection unexpectedly closed" not in line] or lines
+    lines = [line for line in lines if "connection unexpectedly closed" not in line]
     text = strip_controls(tail_lines("\n".join(lines), 2, 400)).replace("\n", " ")
     return f" It said: {text}." if text else ""
 

@@ -9,6 +9,7 @@ from webapp.core.rsync_options import check_host_path
 from webapp.core.snapshot_guard import Losses, refusal_of
 from webapp.core.snapshot_plans import SnapshotPlan
 from webapp.core.status import ErrorCode
+from webapp.engine.snapshots.command import path_bytes
 from webapp.engine.snapshots.listing import ListTotals
 
 
@@ -34,5 +35,5 @@ def missing_sentinels(plan: SnapshotPlan, data: str) -> list[str]:
     return [
         path
         for path in plan.host.sentinel_files
-        if not os.path.lexists(os.fsencode(data) + check_host_path(path).encode("utf-8", "surrogateescape"))
+        if not os.path.lexists(os.fsencode(data) + path_bytes(check_host_path(path)))
     ]

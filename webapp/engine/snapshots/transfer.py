@@ -22,6 +22,7 @@ from webapp.engine.snapshots.command import (
     Pull,
     environment,
     find_rsync,
+    path_bytes,
     pull_words,
     pulled_paths,
     shell_option,
@@ -185,7 +186,7 @@ def _require_paths(plan: HostPlan, data: str) -> None:
 
 
 def _inside(data: str, path: str) -> bytes:
-    return os.fsencode(data) + path.encode("utf-8", "surrogateescape")
+    return os.fsencode(data) + path_bytes(path)
 
 
 def _is_link(path: bytes) -> bool:
