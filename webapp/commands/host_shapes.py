@@ -12,15 +12,14 @@ from webapp.services import hosts
 from webapp.services.instance_keys import authorized_keys_line, pinned_host_key
 
 
-def get_host_named(text: str) -> Any:
-    """The host's row by its number, name, directory or address. Raises NotFound, Conflict when several are meant."""
+def get_host_named(text: str, *, by_address: bool = True) -> Any:
+    """The host's row by its number, its name or its address. Raises NotFound, Conflict when several are meant."""
     found = hosts.list_hosts()
     wanted = text.strip().lower()
     for matches in (
         lambda host: str(host.instance_id) == wanted,
         lambda host: host.instance.name.lower() == wanted,
-        lambda host: host.directory.lower() == wanted,
-        lambda host: host.instance.ssh_host.lower() == wanted,
+        lambda host: by_address and host.instance.ssh_host.lower() == wanted,
     ):
         meant = [host for host in found if matches(host)]
         if len(meant) == 1:

@@ -156,7 +156,7 @@ def show_host(context: Context, arguments: Namespace) -> Answer:
 def configure_host(context: Context, arguments: Namespace) -> Answer:
     """Add the host or change it; what is not given stays."""
     try:
-        old = get_host_named(arguments.host)
+        old = get_host_named(arguments.host, by_address=False)
     except NotFound:
         return _add_host(context, arguments)
     instance = old.instance
