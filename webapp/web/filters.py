@@ -2,7 +2,8 @@
 
 ``register(app)`` gives every template, and every block rendered alone:
 
-- filters ``size duration ago when day clock iso count plural trigger`` (None becomes an en dash);
+- filters ``size duration ago when day clock iso count plural trigger`` (None becomes an en dash), ``shown_path`` and
+  ``sent_path`` (a path for people, and for addresses);
 - ``icon(name, cls)``, ``swap_morph``, ``htmx_config``, and ``poll(seconds)``, an hx-trigger that the setting
   UI_POLL_SCALE scales;
 - the macros of templates/_macros/ as ``ui``, ``forms``, ``charts`` and ``banner``: no import needed.
@@ -23,6 +24,7 @@ from webapp.core import text
 from webapp.services.retention_pages import draw_plan
 from webapp.web import charts, htmx
 from webapp.web.access import current_settings, request_time, signed_in
+from webapp.web.file_paths import sent_path, shown_path
 from webapp.web.icons import build_icon
 
 NOTHING = "–"
@@ -36,6 +38,7 @@ def register(app: Flask) -> None:
         size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
     )
     env.filters.update(charts.FILTERS, trigger=trigger, retention_lines=draw_plan)
+    env.filters.update(shown_path=shown_path, sent_path=sent_path)
     env.globals.update(
         icon=build_icon(Path(app.static_folder or "static") / "vendor" / "lucide"),
         poll=poll,

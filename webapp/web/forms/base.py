@@ -9,6 +9,7 @@ from flask import request
 from flask_wtf import FlaskForm
 
 from webapp.core.errors import InvalidInput
+from webapp.services.drafts import InvalidDraft
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,11 @@ class Form(FlaskForm):
         return bool(self.validate())  # type: ignore[no-untyped-call]
 
     def refuse(self, error: InvalidInput) -> None:
-        """Show a service's refusal at its field, or above the form when it has none."""
+        """Show a service's refusals at their fields, or above the form when they have none."""
+        for problem in error.problems if isinstance(error, InvalidDraft) else (error,):
+            self._refuse_one(problem)
+
+    def _refuse_one(self, error: InvalidInput) -> None:
         field = self._fields.get(error.field)
         message = f"{error.message} {error.hint}".strip()
         if field is None:

@@ -23,6 +23,10 @@ KIND_WORDS = {
     ),
     InstanceKind.ODOO_HTTP: ("Odoo over HTTP", "The database manager and its master password: no other access needed."),
     InstanceKind.POSTGRES: ("PostgreSQL", "A database server without Odoo."),
+    InstanceKind.HOST: (
+        "Host",
+        "Files of any machine, pulled by rsync over SSH into snapshots that share what did not change.",
+    ),
 }
 TEXT_FIELDS = [
     "name",
@@ -47,7 +51,21 @@ TEXT_FIELDS = [
     "database_selection",
     "target_age_hours",
 ]
-TICKS = ("allow_plain_http", "pg_through_ssh", "new_ssh_key")
+HOST_FIELDS = [
+    "paths",
+    "includes",
+    "excludes",
+    "one_file_system",
+    "bandwidth_kib",
+    "rsync_options",
+    "shrink_percent",
+    "sentinel_files",
+    "accepted_errors",
+    "backup_root",
+    "directory",
+]
+TEXT_FIELDS += HOST_FIELDS
+TICKS = ("allow_plain_http", "pg_through_ssh", "new_ssh_key", "own_excludes_only", "own_rsync_options")
 KNOWN = frozenset({"csrf_token", "kind", "version", "databases", "clear", "then", *TEXT_FIELDS, *TICKS, *SECRET_FIELDS})
 PAUSE_HOURS = (1, 4, 24, 72, 168, 720)
 

@@ -49,6 +49,8 @@ TEXT_FIELDS = [
     "time_limit_minutes",
     "retries",
     "retry_delay_minutes",
+    "paths",
+    "rides_with",
 ]
 KNOWN = frozenset(
     {"csrf_token", "version", "then", "enabled", "databases", "weekdays", "job", "instance", *TEXT_FIELDS}

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from wtforms import IntegerField, SelectField, StringField
+import shlex
+
+from wtforms import BooleanField, IntegerField, SelectField, StringField, TextAreaField
 from wtforms.validators import InputRequired, Length, NumberRange
 
+from webapp.core.errors import InvalidInput
 from webapp.core.status import RetentionMode, VerificationLevel
-from webapp.services.settings import LONGEST_SPREAD_SECONDS, LONGEST_TRASH_DAYS, MIB, MOST_SELF_BACKUPS, AppSettings
+from webapp.services.settings import (
+    LONGEST_SPREAD_SECONDS,
+    LONGEST_TRASH_DAYS,
+    MIB,
+    MOST_BANDWIDTH_KIB,
+    MOST_SELF_BACKUPS,
+    AppSettings,
+)
 from webapp.web.forms.base import Form
 
 RETENTION_CHOICES = {
@@ -51,6 +61,33 @@ class SettingsForm(Form):
         "the time zone above. Empty for never.",
     )
     self_backup_keep = IntegerField("Copies to keep", [_NUMBER, NumberRange(1, MOST_SELF_BACKUPS)])
+    backup_root = StringField(
+        "Backup root",
+        [Length(max=1024)],
+        description="The directory of this machine below which each host has its folder. Empty for “snapshots” in the "
+        "data directory. Its file system must take extended attributes and hard links.",
+    )
+    host_excludes = TextAreaField(
+        "Never taken",
+        [Length(max=50_000)],
+        description="rsync patterns, one on each line. A host can add its own, or replace these.",
+    )
+    host_one_file_system = BooleanField("Stay on the file systems that the paths are on")
+    host_bandwidth_kib = IntegerField(
+        "Bandwidth (KiB per second)",
+        [_NUMBER, NumberRange(0, MOST_BANDWIDTH_KIB)],
+        description="0 for as fast as it goes.",
+    )
+    host_shrink_percent = IntegerField(
+        "Emptied, when more is gone than (%)",
+        [_NUMBER, NumberRange(0, 100)],
+        description="A snapshot that lost more of its files than this is not kept before a person agrees. 100 turns it off.",
+    )
+    host_rsync_options = StringField(
+        "Further rsync options",
+        [Length(max=2000)],
+        description="As in a shell, of those that change nothing about safety: --compress, --max-size=2G …",
+    )
 
     @classmethod
     def of(cls, now_set: AppSettings, zones: dict[str, str]) -> SettingsForm:
@@ -67,6 +104,12 @@ class SettingsForm(Form):
                 "trash_days": now_set.trash_days,
                 "self_backup_cron": now_set.self_backup_cron,
                 "self_backup_keep": now_set.self_backup_keep,
+                "backup_root": now_set.backup_root,
+                "host_excludes": "\n".join(now_set.host_excludes),
+                "host_one_file_system": now_set.host_one_file_system,
+                "host_bandwidth_kib": now_set.host_bandwidth_kib,
+                "host_shrink_percent": now_set.host_shrink_percent,
+                "host_rsync_options": shlex.join(now_set.host_rsync_options),
             }
         )
         form.time_zone.choices = zones
@@ -85,4 +128,18 @@ class SettingsForm(Form):
             trash_days=self.trash_days.data,
             self_backup_cron=self.self_backup_cron.data or "",
             self_backup_keep=self.self_backup_keep.data,
+            backup_root=(self.backup_root.data or "").strip(),
+            host_excludes=tuple(line.strip() for line in (self.host_excludes.data or "").splitlines() if line.strip()),
+            host_one_file_system=self.host_one_file_system.data,
+            host_bandwidth_kib=self.host_bandwidth_kib.data,
+            host_shrink_percent=self.host_shrink_percent.data,
+            host_rsync_options=_words(self.host_rsync_options.data or ""),
         )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    """Words as in a shell. Raises InvalidInput."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError:
+        raise InvalidInput("A quotation mark is not closed.", field="host_rsync_options") from None

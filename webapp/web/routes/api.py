@@ -9,7 +9,9 @@ from flask import Blueprint, abort, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.core.status import Role, TaskStatus, TaskType, VerificationLevel
-from webapp.services import archives, connection_tests, run_pages, runs, tasks
+from webapp.services import archives, connection_tests, host_pages, run_pages, runs, snapshots, tasks
+from webapp.services.run_pages import RunFilter
+from webapp.services.snapshots import SnapshotFilter
 from webapp.services.tasks import TaskFilter
 from webapp.web.access import current_actor, permission, request_time
 
@@ -123,3 +125,96 @@ def verify_archive(archive_id: int) -> ResponseReturnValue:
     return accepted(
         archives.request_verification(archive_id, level=level, actor=current_actor(), now=request_time())
     ), 202
+
+
+@bp.get("/hosts")
+@permission(Role.VIEWER)
+def host_list() -> ResponseReturnValue:
+    """All hosts by name, with their state, newest snapshot and the room left for the next."""
+    return {"hosts": [_host(row) for row in host_pages.list_host_rows(request_time())]}
+
+
+@bp.get("/snapshots")
+@permission(Role.VIEWER)
+def snapshot_list() -> ResponseReturnValue:
+    """``?instance_id= &job_id= &gone=1 &limit=50``; newest first."""
+    wanted = SnapshotFilter(
+        instance_id=request.args.get("instance_id", type=int),
+        job_id=request.args.get("job_id", type=int),
+        with_gone=request.args.get("gone") == "1",
+        limit=_limit(),
+    )
+    found, total = snapshots.list_snapshots(wanted)
+    return {"snapshots": [_snapshot(record) for record in found], "total": total}
+
+
+@bp.get("/runs")
+@permission(Role.VIEWER)
+def run_list() -> ResponseReturnValue:
+    """``?instance_id= &job_id= &status= &limit=50``; newest first, each as a task. An unknown status is 400."""
+    status = request.args.get("status", "")
+    if status and status not in tuple(TaskStatus):
+        abort(400, f"status must be one of {', '.join(TaskStatus)}.")
+    wanted = RunFilter(
+        instance_id=request.args.get("instance_id", type=int),
+        job_id=request.args.get("job_id", type=int),
+        status=TaskStatus(status) if status else None,
+        limit=_limit(),
+    )
+    found, total = run_pages.list_runs(wanted)
+    return {"runs": [shape(run) for run in found], "total": total}
+
+
+def _limit() -> int:
+    return max(1, min(500, request.args.get("limit", 50, type=int)))
+
+
+def _host(row: Any) -> dict[str, Any]:
+    return {
+        "id": row.instance.id,
+        "name": row.instance.name,
+        "address": row.instance.ssh_host,
+        "port": row.instance.ssh_port,
+        "user": row.instance.ssh_user,
+        "paths": row.host.paths,
+        "directory": row.host.directory,
+        "backup_root": row.root.root,
+        "free_bytes": row.root.free_bytes,
+        "problem": row.root.problem or row.fleet.problem,
+        "state": row.fleet.state.value,
+        "host_key": row.pinned.fingerprint if row.pinned else None,
+        "reachable": row.test.status in (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_WARNINGS)
+        if row.test is not None and row.test.status.is_final
+        else None,
+        "snapshots": row.fleet.stored_count,
+        "newest_snapshot": _snapshot(row.newest) if row.newest is not None else None,
+        "next_run_at": _time(row.fleet.next_at),
+    }
+
+
+def _snapshot(record: Any) -> dict[str, Any]:
+    archive = record.archive
+    return {
+        "id": archive.id,
+        "instance_id": archive.instance_id,
+        "host": archive.instance_name,
+        "run_id": archive.run_id,
+        "job_id": archive.job_id,
+        "taken_at": _time(archive.taken_at),
+        "state": archive.state.value,
+        "verification_status": archive.verification_status.value,
+        "origin": archive.origin.value,
+        "path": f"{record.root}/{record.directory}/{record.name}",
+        "layout": record.layout.value,
+        "base_id": record.base_id,
+        "base_name": record.base_name or None,
+        **{name: getattr(record, name) for name in _SNAPSHOT_NUMBERS},
+        "read_at": _time(record.read_at),
+        "compared_at": _time(record.compared_at),
+    }
+
+
+_SNAPSHOT_NUMBERS = (
+    *("file_count", "directory_count", "other_count", "total_bytes", "new_files", "new_bytes", "gone_files"),
+    *("transferred_bytes", "transfer_seconds", "vanished", "unreadable"),
+)

@@ -11,13 +11,23 @@ from flask.typing import ResponseReturnValue
 from webapp.core.errors import InvalidInput
 from webapp.core.reports import Check
 from webapp.core.status import InstanceKind, Role
-from webapp.services import archives, connection_tests, instance_history, instance_keys, instances, run_pages
+from webapp.services import (
+    archives,
+    connection_tests,
+    host_pages,
+    hosts,
+    instance_history,
+    instance_keys,
+    instances,
+    run_pages,
+    snapshot_discovery,
+)
 from webapp.services.archives import ArchiveFilter
 from webapp.services.drafts import StaleDraft
 from webapp.services.fleet import STATE_WORDS, FleetState, get_fleet_row
 from webapp.services.instance_rules import SSL_MODES, InstanceDraft, draft_of
 from webapp.services.instance_search import find_instances
-from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in
+from webapp.web.access import current_actor, current_settings, permission, request_time, requires_recent_sign_in
 from webapp.web.forms import instances as form
 from webapp.web.forms.draft_state import FormState, overtaken, refused
 from webapp.web.htmx import page_or_partial, see_other, toast
@@ -101,6 +111,7 @@ def show(instance_id: int) -> ResponseReturnValue:
         which=which,
         sizes=instance_history.list_sizes(instance_id, now),
         is_busy=instance_history.is_busy(instance_id),
+        riding=host_pages.list_riding(instance_id),
         **_connection(instance_id),
     )
 
@@ -161,6 +172,7 @@ def new() -> ResponseReturnValue:
         kind=kind.value,
         filestore_kind="local" if kind is InstanceKind.ODOO_POSTGRES else "none",
         database_selection="all" if kind is InstanceKind.ODOO_HTTP else "single",
+        paths="/" if kind is InstanceKind.HOST else "",
     )
     return _form_page(draft, FormState())
 
@@ -225,6 +237,17 @@ def _head(instance_id: int, tab: str, now: datetime) -> dict[str, Any]:
         "outcome_of": run_pages.outcome_of,
         "seconds_of": run_pages.duration_seconds,
         "run_count": instance_history.list_history(instance_id, limit=1).all_count,
+        **_host(instance, tab),
+    }
+
+
+def _host(instance: Any, tab: str) -> dict[str, Any]:
+    """What the tabs of a host show beside."""
+    if instance.kind is not InstanceKind.HOST or tab not in ("overview", "settings", "points"):
+        return {}
+    return {
+        "facts": host_pages.get_host_facts(instance),
+        "discovery": snapshot_discovery.newest_discovery(instance.id) if tab == "points" else None,
     }
 
 
@@ -257,6 +280,7 @@ def _form_page(draft: InstanceDraft, state: FormState, *, instance: Any = None) 
         kind=_known_kind(draft.kind),
         ssl_modes=SSL_MODES,
         stored=instances.stored_secrets(instance) if instance is not None else frozenset(),
+        host_defaults={"settings": current_settings(), "backup_root": hosts.default_backup_root(current_settings())},
         found_databases=connection_tests.list_found_databases(instance.id) if instance is not None else [],
     )
     return make_response(body, state.status)

@@ -8,8 +8,8 @@ from flask import Blueprint, Response, jsonify, make_response, render_template, 
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import InvalidInput
-from webapp.core.status import JobKind, Role
-from webapp.services import cron_preview, instance_history, instances, jobs
+from webapp.core.status import InstanceKind, JobKind, Role
+from webapp.services import cron_preview, host_jobs, instance_history, instances, jobs
 from webapp.services.drafts import StaleDraft
 from webapp.services.job_preview import preview_job
 from webapp.services.job_rules import JobDraft, draft_of, needs_custom_format, new_draft
@@ -59,6 +59,7 @@ def show(job_id: int) -> ResponseReturnValue:
         instance=job.instance,
         preview=preview_job(draft_of(job), job.instance, job, now),
         kept_words=policy_words(job),
+        rides_with=_rides_with(job.rides_with_id),
         now=now,
     )
 
@@ -186,9 +187,15 @@ def _editor(draft: JobDraft, instance: Any, state: FormState, *, job: Any = None
         zones=form.zone_choices(now, draft.time_zone),
         spreads=form.spread_choices(draft.spread_seconds),
         needs_custom=needs_custom_format(instance),
+        ridable=host_jobs.list_ridable() if instance.kind is InstanceKind.HOST else [],
         now=now,
     )
     return make_response(body, state.status)
+
+
+def _rides_with(instance_id: int | None) -> Any:
+    """The Odoo instance whose odd ends a host's job keeps, or None."""
+    return next((it for it in host_jobs.list_ridable() if it.id == instance_id), None) if instance_id else None
 
 
 def _after_save(job_id: int, words: str) -> ResponseReturnValue:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC
+from typing import Any
 
 from flask import Blueprint, Response, flash, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import Conflict
-from webapp.core.status import Role
-from webapp.services import run_pages, runs, tasks
+from webapp.core.status import ArchiveFormat, ErrorCode, Role
+from webapp.services import run_pages, runs, snapshots, tasks
 from webapp.services.run_pages import RunFilter
 from webapp.web.access import current_actor, permission, request_time
 from webapp.web.htmx import page_or_partial, see_other
@@ -95,7 +96,28 @@ def show(run_id: int) -> ResponseReturnValue:
     """One run. Blocks "head", "progress", "steps", "results" for the polls; ``?from=`` shows the log from a line."""
     now = request_time()
     seen = run_pages.get_run_page(run_id, now, from_line=request.args.get("from", type=int))
-    return page_or_partial("runs/show.html", "head", "progress", "steps", "results", seen=seen, run=seen.run, now=now)
+    return page_or_partial(
+        "runs/show.html",
+        "head",
+        "progress",
+        "steps",
+        "results",
+        seen=seen,
+        run=seen.run,
+        now=now,
+        **_of_host(seen.run),
+    )
+
+
+def _of_host(run: Any) -> dict[str, Any]:
+    """What the page of a host's run shows beside."""
+    is_host = run.format is ArchiveFormat.SNAPSHOT
+    emptied = is_host and run.error_code is ErrorCode.SOURCE_EMPTIED
+    return {
+        "is_host": is_host,
+        "record": snapshots.find_of_run(run.id) if is_host else None,
+        "may_accept": emptied and snapshots.can_accept_shrink(run.id),
+    }
 
 
 @bp.get("/runs/<int:run_id>/log")

@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from webapp.core.errors import InvalidInput
 from webapp.core.status import Role
 from webapp.services import health
+from webapp.services.hosts import default_backup_root
 from webapp.services.settings import change_settings, get_settings
 from webapp.services.wiring import wired
 from webapp.web.access import current_actor, permission, request_time
@@ -52,6 +53,8 @@ def _page(form: SettingsForm) -> str:
         form=form,
         archive_directory=str(wired().archive_directory),
         data_directory=str(wired().data_directory),
+        default_backup_root=str(wired().data_directory / "snapshots"),
+        backup_root=default_backup_root(),
         health=health.glance(request_time()),
         versions=_versions(),
     )

@@ -25,6 +25,7 @@ OWN_PAGES = {
     TaskType.RESTORE_CHECK: ("restores.show_check", "check_id"),
     TaskType.RESTORE: ("restores.show", "restore_id"),
     TaskType.DRILL: ("drills.show", "drill_id"),
+    TaskType.SNAPSHOT_RESTORE: ("snapshot_restores.show", "restore_id"),
 }
 
 
