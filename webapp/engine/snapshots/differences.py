@@ -191,7 +191,8 @@ def _paired(old: Iterator[Entry], new: Iterator[Entry]) -> Iterator[tuple[Entry 
 def _entries(place: SnapshotPlace) -> Iterator[Entry]:
     """What is in the snapshot, in the order of the paths' bytes, which is checked: a pairing of anything else is nonsense."""
     with opened_tree(place):
-        pass
+        if place.layout is SnapshotLayout.OURS and not os.path.exists(f"{place.path}/{LIST_NAME}"):
+            raise ArchiveError(f"The snapshot {place.name} has lost its list.", code=ErrorCode.CORRUPT)
     last = b""
     found = read_list(f"{place.path}/{LIST_NAME}") if place.layout is SnapshotLayout.OURS else _looked_at(place)
     for entry in found:

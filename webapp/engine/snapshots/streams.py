@@ -26,12 +26,11 @@ from webapp.engine.archive.zip_format import (
 )
 from webapp.engine.snapshots.nodes import Kind, Node, shown
 from webapp.engine.snapshots.tree import (
-    find_node,
+    chosen_parts,
     look_at,
     open_beneath,
     opened_directory,
     opened_tree,
-    parts_of,
     unreadable,
     walk,
 )
@@ -52,7 +51,7 @@ def tar_stream(place: SnapshotPlace, paths: Sequence[str]) -> Iterator[bytes]:
     file has its content. NotFound is raised at once; a file that cannot be read whole ends the stream with an error, so that no
     download looks finished that is not.
     """
-    return rechunk(_tar(place, _chosen(place, paths)), PIECE_BYTES)
+    return rechunk(_tar(place, chosen_parts(place, paths)), PIECE_BYTES)
 
 
 def zip_stream(place: SnapshotPlace, paths: Sequence[str]) -> Iterator[bytes]:
@@ -60,7 +59,7 @@ def zip_stream(place: SnapshotPlace, paths: Sequence[str]) -> Iterator[bytes]:
 
     What a name in a zip may not hold (controls, backslashes, bytes that are not UTF-8) is written as %5C.
     """
-    return rechunk(_zip(place, _chosen(place, paths)), PIECE_BYTES)
+    return rechunk(_zip(place, chosen_parts(place, paths)), PIECE_BYTES)
 
 
 class _Member(NamedTuple):
@@ -69,17 +68,6 @@ class _Member(NamedTuple):
     node: Node
     parent: int
     name: bytes
-
-
-def _chosen(place: SnapshotPlace, paths: Sequence[str]) -> list[list[bytes]]:
-    """The components of each path, without those that lie below another one."""
-    if not paths:
-        paths = ("/",)
-    kept: list[list[bytes]] = []
-    for parts in sorted(parts_of(find_node(place, path).path) for path in paths):
-        if not kept or parts[: len(kept[-1])] != kept[-1]:
-            kept.append(parts)
-    return kept
 
 
 def _members(place: SnapshotPlace, chosen: list[list[bytes]]) -> Iterator[_Member]:

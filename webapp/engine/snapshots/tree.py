@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
@@ -73,6 +73,18 @@ def open_file(place: SnapshotPlace, path: str) -> tuple[BinaryIO, int]:
             raise NotFound(f"{shown(path)} is not a file but a {node.kind.value.replace('_', ' ')}.")
         descriptor = open_beneath(parent, parts[-1], node.path)
     return os.fdopen(descriptor, "rb"), node.size_bytes
+
+
+def chosen_parts(place: SnapshotPlace, paths: Sequence[str]) -> list[list[bytes]]:
+    """The components of each path, each of which is there, without those that lie below another one; [[]] for all.
+
+    Raises NotFound.
+    """
+    kept: list[list[bytes]] = []
+    for parts in sorted(parts_of(find_node(place, path).path) for path in paths or ("/",)):
+        if not kept or parts[: len(kept[-1])] != kept[-1]:
+            kept.append(parts)
+    return kept
 
 
 @contextmanager
