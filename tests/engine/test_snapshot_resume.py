@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ import pytest
 from tests.support.host_snapshots import partial_tree, plan_of, taken, tree_of
 from tests.support.host_trees import compare, differences, make_tree, read_snapshot, shared_names
 from tests.support.sshd import SshServer
-from webapp.core.snapshot_plans import SnapshotPlace
+from webapp.core.snapshot_plans import SnapshotPlan
+from webapp.engine.report import SilentReporter
+from webapp.engine.snapshots.partials import begin
 
 
 @pytest.fixture
@@ -20,10 +23,11 @@ def source(tmp_path: Path) -> Path:
     return make_tree(tmp_path / "source", files=12)
 
 
-def died(base: SnapshotPlace, partial: Path) -> None:
-    """What rsync leaves when it dies at its very end: the tree, linked with the base."""
-    partial.parent.mkdir(parents=True)
-    subprocess.run(["cp", "-al", base.tree, partial], check=True)
+def died(plan: SnapshotPlan) -> None:
+    """What a run leaves when it dies as rsync ends: the tree, its files those of the base."""
+    begun = begin(plan, SilentReporter())
+    assert plan.base is not None
+    subprocess.run(["cp", "-al", f"{plan.base.tree}/.", f"{begun.path}/data"], check=True)
 
 
 @pytest.mark.parametrize("run_of_the_dead", [2, 3], ids=["own attempt", "another run"])
@@ -34,14 +38,16 @@ def test_modes_that_change_before_the_resumption_leave_the_base_alone(
     base = taken(plan_of(ssh_server, root, source)).place
     before = read_snapshot(tree_of(base, source))
     plan = plan_of(ssh_server, root, source, run_id=2, base=base, resume_from=(3,))
-    died(base, partial_tree(plan, run_of_the_dead))
+    died(replace(plan, run_id=run_of_the_dead))
     for path in (source / "etc0/part0").iterdir():
         path.chmod(0o4711)
-        os.utime(path, ns=(1, 1))
     (source / "links/one/first 3").chmod(0o600)
 
-    place = taken(plan).place
+    reporter = SilentReporter()
 
+    place = taken(plan, reporter).place
+
+    assert any("is taken up" in line for _, line in reporter.lines)
     assert differences(before, read_snapshot(tree_of(base, source))) == []
     assert compare(source, tree_of(place, source)) == []
     assert not (root / plan.directory / ".partial" / str(run_of_the_dead)).exists()
@@ -51,6 +57,8 @@ def test_what_an_older_attempt_brought_from_elsewhere_is_not_in_the_snapshot(
     ssh_server: SshServer, source: Path, tmp_path: Path
 ) -> None:
     plan = plan_of(ssh_server, tmp_path / "root", source, run_id=2, resume_from=(1,))
+    (tmp_path / "root" / plan.directory).mkdir(parents=True)
+    begin(plan_of(ssh_server, tmp_path / "root", source, host={"paths": (str(source), "/srv")}), SilentReporter())
     left = partial_tree(plan, 1)
     (left / "srv/other").mkdir(parents=True)
     (left / "srv/other/secret").write_bytes(b"of a path that the job had before")

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from webapp.core.errors import StoreError
 from webapp.core.snapshot_plans import SnapshotPlan
+from webapp.core.status import ErrorCode
 from webapp.engine.disk import disk_error
 from webapp.engine.durable import write_durably
+from webapp.engine.endings import ProcessFailed
+from webapp.engine.process import clean_environment, stream
 from webapp.engine.report import Reporter
-from webapp.engine.snapshots.places import PLAN_FILE, make_partial, partial_path, take_over_partial
+from webapp.engine.snapshots.places import DATA, PLAN_FILE, make_partial, partial_path, take_over_partial
 from webapp.engine.snapshots.removal import remove_partial
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -29,8 +33,10 @@ class Begun:
 def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
     """Take over or make the run's unfinished tree. Inside the host's lock. Raises StoreError, TaskStopped.
 
-    A tree of other paths is removed: rsync would leave what it is not asked about. One from before this machine started is
-    kept and compared by content, because files that no one had synced can have their size and time and not their bytes.
+    A tree of other paths is removed: rsync would leave what it is not asked about. Files that have another name go as well:
+    that name may be the base's, and rsync changes modes and owners in place; it links them again at once. A tree from before
+    this machine started is kept and compared by content, because files that no one had synced can have their size and time
+    and not their bytes.
     """
     dead = take_over_partial(plan.root, plan.directory, plan.run_id, plan.resume_from)
     path = partial_path(plan.root, plan.directory, plan.run_id)
@@ -44,9 +50,24 @@ def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
     boot = str(left["boot"]) if was_there and left is not None else boot_id()
     _write_plan(path, plan, boot)
     if was_there:
+        _remove_shared(f"{path}/{DATA}", reporter)
         whose = f"run {dead}" if dead is not None else "an attempt before"
         reporter.log(f"What {whose} had brought is taken up")
     return Begun(path, reread=boot != boot_id())
+
+
+def _remove_shared(data: str, reporter: Reporter) -> None:
+    argv = ["find", data, "-xdev", "!", "-type", "d", "-links", "+1", "-delete"]
+    try:
+        with stream(argv, env=clean_environment(), reporter=reporter) as output:
+            for _ in output:
+                pass
+    except ProcessFailed as error:
+        raise StoreError(
+            f"Could not part the unfinished tree {data} from its base: {error.message}",
+            hint=error.stderr_tail[-500:],
+            code=ErrorCode.STORE_ERROR,
+        ) from error
 
 
 def boot_id() -> str:
