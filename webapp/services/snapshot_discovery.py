@@ -1,7 +1,8 @@
 """Discovery: snapshots of a host that lie on disk and are in no table are taken into SQL. Only reads there; safe to repeat.
 
 What Holdfast made itself comes back with all that its manifest says; a tree of something else (plain) with the time in its name.
-A found snapshot belongs to the job that its manifest names, else to the host's only job, so that retention counts it.
+One of ours belongs to the job that its manifest names, else to the host's only job, so that retention counts it. A plain one
+belongs to none: it was never verified, so a retention plan would drop it as soon as there is one snapshot of ours.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ def _new(
         taken_at=min(found.taken_at, now),  # a clock that was ahead must not choose what retention takes for new
         instance_id=instance.id,
         instance_name=instance.name,
-        job_id=_job_in(session, instance, manifest) or fallback,
+        job_id=None if manifest is None else _job_in(session, instance, manifest) or fallback,
         origin=ArchiveOrigin.DISCOVERED,
         manifest=manifest,
         manifest_sha256=found.manifest_sha256,
