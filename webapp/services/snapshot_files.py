@@ -1,7 +1,7 @@
 """What is in a snapshot: browsed, searched, compared with another one, handed out. Nothing here changes a tree.
 
 Paths are absolute, as on the host ("/etc/hosts"), and are taken and given as text with surrogate escapes for bytes that are not
-UTF-8 (``os.fsdecode``). The database session is ended before the disk is asked.
+UTF-8 (``os.fsdecode``). No transaction is open while the disk is asked.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from webapp.engine.snapshots.search import Found
 from webapp.engine.snapshots.tree import Listing
 from webapp.services import audit
 from webapp.services.snapshot_places import get_stored, place_of
-from webapp.store.db import release, writing
+from webapp.store.db import db, writing
 
 MOST_RECORDED_PATHS = 50
 
@@ -44,7 +44,7 @@ def compare(old_id: int, new_id: int, *, first: int = 200) -> Differences:
     if old.archive.instance_id != new.archive.instance_id or old.archive.instance_name != new.archive.instance_name:
         raise InvalidInput("These snapshots are of two hosts.", hint="Compare snapshots of one host.")
     places = place_of(old), place_of(new)
-    release()
+    _end_reading()
     return differences.compare(*places, first=first)
 
 
@@ -75,8 +75,13 @@ def zip_stream(archive_id: int, paths: Sequence[str], *, actor: Actor, now: date
 
 def _place(archive_id: int) -> SnapshotPlace:
     place = place_of(get_stored(archive_id))
-    release()
+    _end_reading()
     return place
+
+
+def _end_reading() -> None:
+    """No transaction is open while the disk is asked; the rows that a page has already read stay at hand."""
+    db.session.commit()
 
 
 def _record(archive_id: int, paths: Sequence[str], form: str, actor: Actor, now: datetime) -> None:
@@ -92,4 +97,3 @@ def _record(archive_id: int, paths: Sequence[str], form: str, actor: Actor, now:
             details={"paths": shown[:MOST_RECORDED_PATHS], "count": len(shown), "as": form},
             now=now,
         )
-    release()

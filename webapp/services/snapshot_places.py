@@ -9,13 +9,14 @@ import sqlalchemy as sa
 
 from webapp.core.errors import NotFound
 from webapp.core.snapshot_plans import SnapshotPlace
-from webapp.core.status import ArchiveFormat, ArchiveState
+from webapp.core.status import ArchiveFormat, ArchiveState, SnapshotLayout
 from webapp.engine.snapshots.found import exists
 from webapp.services.hosts import backup_root_of
 from webapp.store.db import db
 from webapp.store.models import Archive, Host, SnapshotRecord
 
 PREFIX = "snapshots/"
+MOST_LOOKED_AT = 200
 IN_STORE = (ArchiveState.STORED, ArchiveState.QUARANTINED)
 
 
@@ -72,8 +73,13 @@ def root_of(host: Host) -> str:
     return os.path.realpath(backup_root_of(host))
 
 
-def has_records(root: str) -> bool:
-    """Whether any snapshot was ever recorded below this root: then a root without its marker is away, not new."""
-    return (
-        db.session.scalar(sa.select(SnapshotRecord.archive_id).where(SnapshotRecord.root == root).limit(1)) is not None
-    )
+def is_new_root(root: str) -> bool:
+    """Whether a root without its marker may get one: no snapshot of ours was ever recorded there, else its disk is away.
+
+    A root that another tool made, and whose snapshots were found, is new as long as one of these lies there.
+    """
+    query = sa.select(SnapshotRecord).where(SnapshotRecord.root == root)
+    if db.session.scalar(query.where(SnapshotRecord.layout == SnapshotLayout.OURS).limit(1)) is not None:
+        return False
+    plain = db.session.scalars(query.limit(MOST_LOOKED_AT)).all()
+    return not plain or any(os.path.isdir(place_of(record).path) for record in plain)

@@ -31,7 +31,7 @@ from webapp.services.reporting import TaskReporter
 from webapp.services.retention import add_retention
 from webapp.services.runs import get_run
 from webapp.services.settings import get_settings
-from webapp.services.snapshot_places import find_at, has_records, place_of, root_of
+from webapp.services.snapshot_places import find_at, is_new_root, place_of, root_of
 from webapp.services.snapshot_reads import read_after_run
 from webapp.services.snapshot_rows import NewSnapshot, add_snapshot
 from webapp.store.db import db, release, writing
@@ -46,10 +46,10 @@ def take_snapshot(run_id: int, reporter: TaskReporter, clock: Callable[[], datet
     with writing():
         plan = snapshot_plan(get_run(run_id), clock())
         accepted = get_host(plan.instance_id).shrink_accepted_at
-    is_new_root = not has_records(plan.root)
+    is_new = is_new_root(plan.root)
     reporter.hide(plan.host.ssh.private_key.reveal())
     release()
-    open_root(plan.root, create=is_new_root)
+    open_root(plan.root, create=is_new)
     result = take(plan, reporter)
     _repeat_warnings(result, reporter)
     outcome = Outcome(values=run_values(result), error=_verification_error(result), irrevocable=True)

@@ -19,7 +19,7 @@ from webapp.engine.snapshots.places import open_root
 from webapp.services import audit
 from webapp.services.hosts import get_host
 from webapp.services.runs import get_run
-from webapp.services.snapshot_places import IN_STORE, get_record, has_records, place_of, root_of
+from webapp.services.snapshot_places import IN_STORE, get_record, is_new_root, place_of, root_of
 from webapp.store.db import db, writing
 from webapp.store.models import Archive, Host, Run, SnapshotRecord
 
@@ -106,7 +106,7 @@ def root_facts(instance_id: int) -> RootFacts:
     try:
         open_root(root)
     except StoreError as error:
-        if has_records(root) or error.code is not ErrorCode.STORE_UNAVAILABLE:
+        if not is_new_root(root) or error.code is not ErrorCode.STORE_UNAVAILABLE:
             return RootFacts(root, free, total, error.message, error.hint)
     return RootFacts(root, free, total)
 
