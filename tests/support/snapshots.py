@@ -94,15 +94,20 @@ def digests_of(place: SnapshotPlace) -> tuple[str, str]:
     return sha256, manifest.list_sha256
 
 
-@contextmanager
-def small_disk(place: Path, options: str) -> Iterator[Path]:
-    """A tmpfs with these mount options at ``place``; the test is skipped where none can be mounted."""
+def mount_tmpfs(place: Path, options: str = "size=1m", kind: str = "tmpfs") -> None:
+    """A file system in memory at ``place``; the test is skipped where none can be mounted."""
     place.mkdir(parents=True, exist_ok=True)
     if shutil.which("mount") is None or os.geteuid() != 0:
-        pytest.skip("mounting a small tmpfs needs root")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", place], capture_output=True, check=False)
+        pytest.skip("mounting a small disk needs root")
+    mounted = subprocess.run(["mount", "-t", kind, "-o", options, kind, place], capture_output=True, check=False)
     if mounted.returncode != 0:
-        pytest.skip(f"a small tmpfs cannot be mounted here: {mounted.stderr.decode()}")
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode()}")
+
+
+@contextmanager
+def small_disk(place: Path, options: str, kind: str = "tmpfs") -> Iterator[Path]:
+    """A file system in memory with these mount options while inside."""
+    mount_tmpfs(place, options, kind)
     try:
         yield place
     finally:
