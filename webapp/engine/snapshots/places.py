@@ -148,9 +148,14 @@ def partial_path(root: str, directory: str, run_id: int) -> str:
 
 
 def make_partial(root: str, directory: str, run_id: int) -> str:
-    """The run's own directory with an empty ``data`` in it, kept as it is when it exists. Returns its path."""
+    """The run's own directory with ``data`` in it, kept when it is there. Returns its path.
+
+    A log of digests is not kept: an attempt that was killed may have replaced a file and not have come to say so.
+    """
     path = partial_path(root, directory, run_id)
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(path, DIGESTS_LOG))
         for each in (host_path(root, directory), os.path.dirname(path), path, os.path.join(path, DATA)):
             make_directory(each)
     except OSError as error:
@@ -161,17 +166,15 @@ def make_partial(root: str, directory: str, run_id: int) -> str:
 def take_over_partial(root: str, directory: str, run_id: int, resume_from: Sequence[int]) -> int | None:
     """Make the newest of the dead runs' unfinished trees this run's own, unless it has one. Returns whose it was, or None."""
     own = partial_path(root, directory, run_id)
-    for dead in resume_from:
-        try:
-            if os.path.lexists(own):
-                return None
-            os.rename(partial_path(root, directory, dead), own)
-            return dead
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise disk_error(error, f"take over what run {dead} left") from error
-    return None
+    left = {partial.run_id for partial in list_partials(root, directory)}
+    dead = next((number for number in resume_from if number in left), None)
+    if dead is None or run_id in left:
+        return None
+    try:
+        os.rename(partial_path(root, directory, dead), own)
+    except OSError as error:
+        raise disk_error(error, f"take over what run {dead} left") from error
+    return dead
 
 
 def list_partials(root: str, directory: str) -> list[Partial]:
