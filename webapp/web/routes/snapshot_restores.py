@@ -10,10 +10,11 @@ from flask.typing import ResponseReturnValue
 from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.status import Role, SnapshotTarget
 from webapp.services import hosts, snapshot_restores, snapshots
+from webapp.services.restore_rules import restore_root
 from webapp.services.snapshot_restores import FileRestoreWish
 from webapp.services.task_pages import get_task_page
 from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in
-from webapp.web.file_paths import read_paths
+from webapp.web.file_paths import download_name, read_paths
 from webapp.web.forms.draft_state import FormState, refused
 from webapp.web.htmx import page_or_partial, see_other
 
@@ -38,7 +39,7 @@ def create(archive_id: int) -> ResponseReturnValue:
         wish = _wish(archive_id, request.form)
         preview = snapshot_restores.request_dry_run(wish, actor=current_actor(), now=request_time())
     except InvalidInput as error:
-        return _form(archive_id, request.form, refused(error))
+        return _form(archive_id, request.form, refused(_at_its_field(error)))
     return see_other("snapshot_restores.show", restore_id=preview.id)
 
 
@@ -78,14 +79,22 @@ def _wish(archive_id: int, given: Any) -> FileRestoreWish:
     target = SnapshotTarget(word)
     host = given.get("target_instance_id", type=int) if target is SnapshotTarget.OTHER_HOST else None
     in_place = target is SnapshotTarget.HOST and given.get("in_place", "1") == "1"
+    typed = given.get("directory" if target is SnapshotTarget.DIRECTORY else "target_path", "")
     return FileRestoreWish(
         archive_id=archive_id,
         paths=read_paths(given),
         target=target,
-        target_path="/" if in_place else given.get("target_path", "").strip()[:1024],
+        target_path="/" if in_place else typed.strip()[:1024],
         target_instance_id=host,
         delete_others=given.get("delete_others") == "1",
     )
+
+
+def _at_its_field(error: InvalidInput) -> InvalidInput:
+    """The refusal at the field of the form that it is about: a directory of this machine has a field of its own."""
+    if error.field != "target_path" or request.form.get("target") != SnapshotTarget.DIRECTORY.value:
+        return error
+    return InvalidInput(error.message, field="directory", hint=error.hint)
 
 
 def _form(archive_id: int, given: Any, state: FormState = NOTHING_WRONG) -> Response:
@@ -94,6 +103,7 @@ def _form(archive_id: int, given: Any, state: FormState = NOTHING_WRONG) -> Resp
         "target": given.get("target") or SnapshotTarget.HOST.value,
         "in_place": given.get("in_place", "1"),
         "target_path": given.get("target_path", ""),
+        "directory": given.get("directory") or download_name(f"{record.directory}-{record.name}", "files"),
         "target_instance_id": given.get("target_instance_id", ""),
         "delete_others": given.get("delete_others") == "1",
     }
@@ -107,6 +117,7 @@ def _form(archive_id: int, given: Any, state: FormState = NOTHING_WRONG) -> Resp
         state=state,
         errors=state.errors,
         others=others,
+        directory_root=restore_root(),
     )
     return make_response(body, state.status)
 
