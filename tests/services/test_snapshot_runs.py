@@ -1,4 +1,4 @@
-"""A host's run through every floor, against a real sshd: a row in the calendar becomes a tree that shares files with the one before."""
+"""A host's run through every floor, against a real sshd: from a row in the calendar to a tree that shares files."""
 
 from __future__ import annotations
 
@@ -141,7 +141,8 @@ def test_two_runs_make_two_snapshots_that_share_what_did_not_change(place: Place
     second = place.good()
 
     assert read_snapshot(place.tree(second)) == read_source(place.source)
-    assert second.base_id == first.archive_id and second.base_name == first.name
+    assert second.base_id == first.archive_id
+    assert second.base_name == first.name
     assert (second.new_files, second.new_bytes, second.archive.size_bytes) == (1, 3, 3)
     one, other = (place.tree(record) / "etc0/part0/file0.conf" for record in (first, second))
     assert os.stat(one).st_ino == os.stat(other).st_ino
@@ -153,7 +154,8 @@ def test_two_runs_make_two_snapshots_that_share_what_did_not_change(place: Place
         first.archive_id,
     ]
     before = snapshots.find_before(second)
-    assert before is not None and before.archive_id == first.archive_id
+    assert before is not None
+    assert before.archive_id == first.archive_id
     assert snapshots.newest_of(place.instance_id, place.job_id) is not None
 
 
@@ -162,7 +164,8 @@ def test_the_private_key_is_in_no_row_and_no_log(place: Place, server: SshServer
 
     lines = [line.message for line in list_log(run.id)]
 
-    assert lines and not any("PRIVATE KEY" in line for line in lines)
+    assert lines
+    assert not any("PRIVATE KEY" in line for line in lines)
 
 
 def test_an_emptied_source_is_stopped_until_a_person_says_that_it_is_right(place: Place) -> None:
@@ -173,7 +176,8 @@ def test_an_emptied_source_is_stopped_until_a_person_says_that_it_is_right(place
     stopped = place.snapshot()
 
     assert (stopped.status, stopped.error_code) == (TaskStatus.FAILED, ErrorCode.SOURCE_EMPTIED)
-    assert snapshots.find_of_run(stopped.id) is None and len(read_snapshot(place.tree(first))) > 20
+    assert snapshots.find_of_run(stopped.id) is None
+    assert len(read_snapshot(place.tree(first))) > 20
     assert snapshots.can_accept_shrink(stopped.id)
     snapshots.accept_shrink(stopped.id, actor=ALICE, now=clock())
     assert not snapshots.can_accept_shrink(stopped.id)
@@ -217,7 +221,8 @@ def test_a_snapshot_is_no_file_for_those_that_want_one(place: Place) -> None:
         drills.request_drill(record.archive_id, actor=ALICE, now=clock())
     with pytest.raises(Conflict, match="snapshot"):
         check_wish(RestoreWish(record.archive_id, RestoreTarget.DIRECTORY), clock())
-    assert restore_pages.list_sources() == [] and restore_pages.find_newest(place.instance_id) is None
+    assert restore_pages.list_sources() == []
+    assert restore_pages.find_newest(place.instance_id) is None
 
 
 def test_a_full_read_finds_a_flipped_byte(place: Place) -> None:
@@ -266,15 +271,18 @@ def test_retention_trashes_and_a_task_removes_the_tree(place: Place) -> None:
     task = db.session.scalars(sa.select(RetentionTask).order_by(RetentionTask.id.desc())).first()
     assert task is not None
     retention.execute_retention(task.id, clock=clock)
-    assert again(first.archive).state is ArchiveState.TRASHED and Path(place_of(first).path).is_dir()
+    assert again(first.archive).state is ArchiveState.TRASHED
+    assert Path(place_of(first).path).is_dir()
 
     for days in range(1, 6):  # the clock may not jump, or nothing goes
         trash.resume_deletions(clock() + timedelta(days=days))
 
     removal = snapshot_removals.newest_removal(first.archive_id)
-    assert removal is not None and again(first.archive).state is ArchiveState.DELETING
+    assert removal is not None
+    assert again(first.archive).state is ArchiveState.DELETING
     snapshot_removals.execute_removal(removal.id, clock=clock)
-    assert again(first.archive).state is ArchiveState.DELETED and not Path(place_of(first).path).exists()
+    assert again(first.archive).state is ArchiveState.DELETED
+    assert not Path(place_of(first).path).exists()
     assert read_snapshot(place.tree(second)) == read_source(place.source)
     assert again(second).base_id == first.archive_id
     snapshot_removals.execute_removal(removal.id, clock=clock)
@@ -296,7 +304,8 @@ def test_the_base_of_a_running_backup_stays(place: Place) -> None:
 def test_deleting_the_last_snapshot_wants_the_hosts_name(place: Place) -> None:
     record = place.good()
     preview = points.deletion_preview(record.archive_id, now=clock())
-    assert preview.must_type == "web-01" and preview.last_copy
+    assert preview.must_type == "web-01"
+    assert preview.last_copy
     with pytest.raises(InvalidInput, match="of the host"):
         points.delete(record.archive_id, typed="files", digest=preview.digest, actor=ALICE, now=clock())
 
@@ -330,10 +339,12 @@ def test_discovery_takes_in_what_no_table_knows_and_changes_nothing(place: Place
         details = again(task).details
         assert (details["found"], details["added"], details["known"]) == expected, again(task).error_message
     rows, count = snapshots.list_snapshots(SnapshotFilter(place.instance_id))
-    assert count == 3 and {row.archive.origin for row in rows} == {ArchiveOrigin.DISCOVERED}
-    assert {row.archive.job_id for row in rows} == {place.job_id}
+    assert count == 3
+    assert {row.archive.origin for row in rows} == {ArchiveOrigin.DISCOVERED}
+    assert [row.archive.job_id for row in rows] == [place.job_id, place.job_id, None]
     assert [row.layout for row in rows] == [SnapshotLayout.OURS, SnapshotLayout.OURS, SnapshotLayout.PLAIN]
-    assert rows[0].base_id == rows[1].archive_id and rows[0].archive.sha256 == second.list_sha256
+    assert rows[0].base_id == rows[1].archive_id
+    assert rows[0].archive.sha256 == second.list_sha256
     assert rows[2].archive.taken_at == datetime(2026, 1, 5, 2, 15, tzinfo=UTC)
     assert tree_state(place.root) == seen
     with pytest.raises(Conflict):
@@ -360,7 +371,8 @@ def test_a_root_of_another_tool_gets_our_marker_with_the_first_run(place: Place)
 
     record = place.good()
 
-    assert record.base_id is None and (place.root / ".holdfast-snapshots").is_file()
+    assert record.base_id is None
+    assert (place.root / ".holdfast-snapshots").is_file()
 
 
 def test_a_root_that_is_away_is_written_to_by_nobody(place: Place) -> None:
@@ -372,7 +384,8 @@ def test_a_root_that_is_away_is_written_to_by_nobody(place: Place) -> None:
     run = place.snapshot()
     sweeper.sweep(clock())
 
-    assert run.error_code is ErrorCode.STORE_UNAVAILABLE and os.listdir(place.root) == []
+    assert run.error_code is ErrorCode.STORE_UNAVAILABLE
+    assert os.listdir(place.root) == []
     assert again(record.archive).state is ArchiveState.STORED
     assert snapshots.root_facts(place.instance_id).problem
     place.root.rmdir()
@@ -389,7 +402,8 @@ def test_a_host_that_changed_since_is_no_fault_of_its_snapshot(place: Place) -> 
 
     task = again(task)
     assert task.status is TaskStatus.COMPLETED, task.error_message
-    assert task.checks and {check["state"] for check in task.checks} <= {CheckState.PASSED, CheckState.SKIPPED}
+    assert task.checks
+    assert {check["state"] for check in task.checks} <= {CheckState.PASSED, CheckState.SKIPPED}
     assert again(record).compared_at is not None
 
 
@@ -405,7 +419,8 @@ def test_a_file_is_put_back_after_its_dry_run_was_confirmed(place: Place) -> Non
     snapshot_restores.execute_restore(preview_id, clock=clock)
     preview = again(preview)
     assert preview.status is TaskStatus.COMPLETED, preview.error_message
-    assert not victim.exists() and any("file1.conf" in line for line in preview.changes)
+    assert not victim.exists()
+    assert any("file1.conf" in line for line in preview.changes)
     digest = snapshot_restores.preview_digest(preview)
     with pytest.raises(Conflict, match="not the dry run"):
         snapshot_restores.confirm(preview_id, digest="other", actor=ALICE, now=clock())
