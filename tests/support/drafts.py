@@ -7,6 +7,7 @@ from typing import Any
 
 from webapp.core.plans import Secret
 from webapp.services.instance_rules import InstanceDraft
+from webapp.services.job_drafts import HOST_DRAFT
 from webapp.services.job_rules import JobDraft
 
 MASTER_PASSWORD = "correct horse battery staple"
@@ -33,6 +34,10 @@ POSTGRES = InstanceDraft(
     kind="postgres", name="initech-db", pg_host="127.0.0.1", pg_user="backup", databases=("books", "stock"),
     database_selection="selected",
 )  # fmt: skip
+HOST = InstanceDraft(
+    kind="host", name="web-01", ssh_host="web-01.example.net", ssh_user="root", paths="/etc\n/srv/www", excludes="*.tmp",
+)  # fmt: skip
+NIGHTLY_SNAPSHOT = replace(HOST_DRAFT, frequency="cron", cron="15 2 * * *", time_zone="Europe/Brussels")
 NIGHTLY = JobDraft(name="Nightly", cron="30 2 * * *", time_zone="Europe/Brussels")
 
 ODOO_HTTP_FORM: dict[str, Any] = {

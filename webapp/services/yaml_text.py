@@ -9,7 +9,7 @@ import yaml
 
 from webapp.core.errors import InvalidInput
 
-Found = Mapping[str, Any]
+DEEPEST = 30
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -26,12 +26,7 @@ def read_mapping(text: str, what: str) -> dict[str, Any]:
     A few hundred bytes of references stand for gigabytes of text, and no configuration needs them.
     """
     try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise InvalidInput(
-                f"{what} uses references (*name), which are not read.",
-                field="file",
-                hint="Write it out, and put a cron expression between quotation marks.",
-            )
+        _check_shape(text, what)
         found = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -41,6 +36,21 @@ def read_mapping(text: str, what: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInput(f"{what} is no list of named values.", field="file")
     return {str(key): value for key, value in found.items()}
+
+
+def _check_shape(text: str, what: str) -> None:
+    """Refuse references, and nesting that nobody means: the reader's time grows with its square."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise InvalidInput(
+                f"{what} uses references (*name), which are not read.",
+                field="file",
+                hint="Write it out, and put a cron expression between quotation marks.",
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise InvalidInput(f"{what} is nested deeper than {DEEPEST} levels.", field="file")
 
 
 def write_mapping(data: Mapping[str, Any]) -> str:
