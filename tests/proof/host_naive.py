@@ -6,10 +6,10 @@ It says «completed» before the tree is there and lets rsync write at the final
 from __future__ import annotations
 
 import os
-import subprocess
 
 from tests.proof.invariants import Clock
 from webapp.core.status import ArchiveState, TaskStatus, VerificationStatus
+from webapp.engine.process import clean_environment, run
 from webapp.services.runs import get_run
 from webapp.services.snapshot_places import relative_path_of
 from webapp.services.snapshot_runs import snapshot_plan
@@ -23,18 +23,18 @@ SHA_OF_NOTHING = "0" * 64
 def execute_run_naively(run_id: int, clock: Clock) -> None:
     """Rows first, files later, at the final name."""
     with writing() as session:
-        run = get_run(run_id)
-        if run.status is not TaskStatus.PENDING:
+        row = get_run(run_id)
+        if row.status is not TaskStatus.PENDING:
             return
-        plan = snapshot_plan(run, clock())
-        run.status, run.completed_at = TaskStatus.COMPLETED, clock()
+        plan = snapshot_plan(row, clock())
+        row.status, row.completed_at = TaskStatus.COMPLETED, clock()
         archive = Archive(
             run_id=run_id,
-            instance_id=run.instance_id,
-            instance_name=run.instance_name,
-            database_name=run.database_name,
-            content=run.content,
-            format=run.format,
+            instance_id=row.instance_id,
+            instance_name=row.instance_name,
+            database_name=row.database_name,
+            content=row.content,
+            format=row.format,
             relative_path=relative_path_of(plan.place),
             size_bytes=0,
             sha256=SHA_OF_NOTHING,
@@ -52,4 +52,4 @@ def execute_run_naively(run_id: int, clock: Clock) -> None:
     os.makedirs(plan.place.tree)
     shared = [f"--link-dest={plan.base.tree}"] if plan.base is not None else []
     words = ["rsync", "-aH", "--numeric-ids", "--delete", "--fake-super", *shared]
-    subprocess.run([*words, f"{wired().data_directory.parent}/source/", plan.place.tree], check=True)
+    run([*words, f"{wired().data_directory.parent}/source/", plan.place.tree], env=clean_environment())

@@ -155,6 +155,7 @@ def list_points(world: World) -> list[Point]:
     assert exit_code(started.child) == 0
     tracer.communicate(timeout=30)
     world.recover()
+    assert check_world(world) == []
     counts: collections.Counter[str] = collections.Counter()
     points: list[Point] = []
     begun = False
@@ -202,10 +203,19 @@ def _stall(world: World, child: int, tracer: object, trace: Path) -> bool:
     return True
 
 
+def around_the_rename(points: list[Point]) -> list[Point]:
+    """The calls at which a tree becomes a snapshot, and the database does not know yet."""
+    renamed = max(number for number, point in enumerate(points) if point.call == "renameat2")
+    return [*points[renamed - 1 : renamed + 2], points[-4]]
+
+
 def kill_at_points(world: World, *, limit: int, seed: int, stall: bool = False) -> Tally:
-    """All points of the promotion, or so many of them (0: all; -1: none)."""
+    """All points of the promotion (limit 0), or so many of them, those around the rename first; -1: none."""
+    if limit < 0:
+        return Tally()
     points, tally = list_points(world), Tally()
-    chosen = points if limit == 0 else random.Random(seed).sample(points, min(max(limit, 0), len(points)))
+    others = random.Random(seed).sample(points, len(points))
+    chosen = [*around_the_rename(points), *others][:limit] if limit else points
     word = "stalled" if stall else "killed"
     print(f"{word}: {len(points)} system calls from the list on, {len(chosen)} to try", flush=True)
     for number, point in enumerate(chosen):
@@ -243,16 +253,21 @@ def catch_the_naive(seed: int, kills: int = 6) -> list[str]:
     chance = random.Random(seed)
     broken: list[str] = []
     with built_world() as world:
-        whole = time_one(world)
         for _ in range(kills):
             world.pass_a_day()
             world.forget_the_past()
+            there = count_trees(world)
             started = world.start(world.request_snapshot(), execute_run_naively)
             started.go()
-            kill_after(started.child, chance.uniform(0.2, 0.8) * whole)
-            world.recover()
+            wait_for(lambda there=there: count_trees(world) > there, "rsync begins", 60)  # type: ignore[misc]
+            kill_after(started.child, chance.uniform(0, 0.04))
             broken += [line for line in check_trees(world) if "like nothing" in line]
     return broken
+
+
+def count_trees(world: World) -> int:
+    """Promoted ones, or what looks like it."""
+    return len(world.list_names()) if world.snapshots.is_dir() else 0
 
 
 if __name__ == "__main__":
