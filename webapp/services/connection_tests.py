@@ -120,10 +120,7 @@ def _test_host(instance: Instance, reporter: TaskReporter) -> Outcome:
     reporter.hide(*secrets_of(plan))
     release()
     reporter.step("probe", "Ask every question")
-    if plan.ssh.host_key:
-        checks = probe_host(plan, root=root, reserve_bytes=reserve_bytes, reporter=reporter)
-    else:
-        checks = [_host_key_missing()]
+    checks = probe_host(plan, root=root, reserve_bytes=reserve_bytes, reporter=reporter)
     _log(checks, reporter)
     outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": []})
     outcome.error = _first_failure(checks)

@@ -16,8 +16,7 @@ from webapp.core.status import RetentionMode, VerificationLevel
 from webapp.core.text import strip_controls
 from webapp.services import audit
 from webapp.services.drafts import DraftCheck
-from webapp.services.host_rules import MOST_BANDWIDTH_KIB as MOST_BANDWIDTH_KIB
-from webapp.services.host_rules import NO_OPTIONS, check_lines, read_root
+from webapp.services.host_rules import MOST_BANDWIDTH_KIB, NO_OPTIONS, check_lines, read_root
 from webapp.store.db import db, writing
 from webapp.store.models import Setting
 

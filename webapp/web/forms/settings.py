@@ -9,14 +9,8 @@ from wtforms.validators import InputRequired, Length, NumberRange
 
 from webapp.core.errors import InvalidInput
 from webapp.core.status import RetentionMode, VerificationLevel
-from webapp.services.settings import (
-    LONGEST_SPREAD_SECONDS,
-    LONGEST_TRASH_DAYS,
-    MIB,
-    MOST_BANDWIDTH_KIB,
-    MOST_SELF_BACKUPS,
-    AppSettings,
-)
+from webapp.services.host_rules import MOST_BANDWIDTH_KIB
+from webapp.services.settings import LONGEST_SPREAD_SECONDS, LONGEST_TRASH_DAYS, MIB, MOST_SELF_BACKUPS, AppSettings
 from webapp.web.forms.base import Form
 
 RETENTION_CHOICES = {
