@@ -19,6 +19,7 @@ from cryptography.fernet import Fernet
 from webapp.core.errors import HoldfastError
 
 VERSION = "0.1.0"
+DATABASES = ("sqlite", "postgresql", "postgres")
 SHORTEST_PASSPHRASE = 12
 
 
@@ -86,7 +87,7 @@ def read_settings(environment: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         data_directory=data,
         archive_directory=archives,
-        database_url=reader.text("DATABASE_URL", f"sqlite:///{data / 'holdfast.sqlite'}"),
+        database_url=_database_url(reader, data),
         redis_url=redis_url or embedded_redis_url(data),
         redis_embedded=not redis_url,
         host=reader.text("HOST", "127.0.0.1"),
@@ -178,6 +179,13 @@ def _words(name: str, line: str) -> tuple[str, ...]:
         return tuple(shlex.split(line))
     except ValueError as error:
         raise SettingsError(f"{name} is not a command line: {error}.") from None
+
+
+def _database_url(reader: _Reader, data: Path) -> str:
+    url = reader.text("DATABASE_URL", f"sqlite:///{data / 'holdfast.sqlite'}")
+    if url.partition(":")[0].partition("+")[0] not in DATABASES:
+        raise SettingsError("DATABASE_URL must begin with sqlite:/// or postgresql://; no other database is supported.")
+    return url
 
 
 def _vault_keys(reader: _Reader, data: Path) -> tuple[str, ...]:

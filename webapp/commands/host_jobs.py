@@ -21,7 +21,7 @@ from webapp.services.jobs import create_job, update_job
 from webapp.store.db import release
 
 # As long as a policy can reach: what a host's job keeps that is not to be pruned.
-EVERYTHING_DAYS = "36500"
+KEEP_EVERYTHING: dict[str, Any] = {"retention_mode": RetentionMode.OLDER_THAN_DAYS.value, "retention_value": "36500"}
 KEEPS = ("last", "hourly", "daily", "weekly", "monthly", "yearly")
 
 
@@ -65,7 +65,7 @@ def back_up_host(context: Context, arguments: Namespace) -> Answer:
         good = wait_until_final(numbers)
     pruned = _await_retention(numbers) if arguments.prune and not arguments.no_wait else []
     found = [tasks.get_task(number) for number in [*numbers, *pruned]]
-    rows = [(task.id, task.status, task.title, task.error_message or task.progress_message) for task in found]
+    rows = [(task.id, task.status, task.title, _said(task)) for task in found]
     text = table(["TASK", "STATUS", "TITLE", "SAID"], rows, none="There was nothing to run.")
     return Answer([_run_shape(task) for task in found], text, 0 if good else 1)
 
@@ -100,7 +100,8 @@ def _jobs_to_run(context: Context, arguments: Namespace) -> list[int]:
             f"All {len(chosen)} jobs of «{host.instance.name}» are switched off.", hint="Say which with --job ID."
         )
     if not chosen:
-        draft = replace(new_draft(host.instance), name="By hand", enabled=False)
+        kept = {} if arguments.prune else KEEP_EVERYTHING
+        draft = replace(new_draft(host.instance), name="By hand", enabled=False, **kept)
         chosen = [create_job(host.instance_id, draft, actor=context.actor, now=context.now()).id]
     return chosen
 
@@ -158,9 +159,8 @@ def _keeping(draft: JobDraft, arguments: Namespace, *, new: bool) -> dict[str, A
     if any(rules.values()):
         return {"retention_mode": RetentionMode.RULES.value, "keep_within_days": "", **rules}
     if arguments.no_prune or (new and not arguments.prune):
-        return {"retention_mode": RetentionMode.OLDER_THAN_DAYS.value, "retention_value": EVERYTHING_DAYS}
-    everything = (RetentionMode.OLDER_THAN_DAYS.value, EVERYTHING_DAYS)
-    if arguments.prune and (draft.retention_mode, draft.retention_value) == everything:
+        return KEEP_EVERYTHING
+    if arguments.prune and all(getattr(draft, name) == value for name, value in KEEP_EVERYTHING.items()):
         usual = {"keep_daily": "14", "keep_weekly": "8", "keep_monthly": "12"}
         return {"retention_mode": RetentionMode.RULES.value, **usual}
     return {}
@@ -173,6 +173,13 @@ def _scheduled(job_id: int, did: str) -> Answer:
     return Answer(job_shape(job), f"{text}\nKept: {keeps}.")
 
 
+def _said(task: Any) -> str:
+    plan = getattr(task, "plan", None)
+    gone = f"{len(plan.get('dropped', []))} snapshots went into the trash." if plan else ""
+    return task.error_message or gone or task.progress_message
+
+
 def _run_shape(task: Any) -> dict[str, Any]:
-    details = dict(task.details or {}) if TaskType(task.type) is TaskType.RETENTION else {}
-    return {**task_shape(task), **({"details": details} if details else {})}
+    """A run, or a retention task with what it kept and dropped."""
+    plan = getattr(task, "plan", None)
+    return task_shape(task) if plan is None else {**task_shape(task), "plan": dict(plan)}

@@ -61,7 +61,7 @@ def register(parsers: Parsers) -> None:
     download.add_argument("--to", required=True, metavar="FILE", help="a new file, .tar or .zip")
     add_restore_verb(verbs)
     accept = add_verb(verbs, "accept-loss", accept_loss, "a run refused an emptied host: the next one passes once")
-    accept.add_argument("run", type=int)
+    accept.add_argument("run_id", type=int, metavar="run")
     accept.add_argument("--yes", action="store_true", help="really do it")
 
 
@@ -263,11 +263,11 @@ def accept_loss(context: Context, arguments: Namespace) -> Answer:
     """A person says that the host really has so few files."""
     if not arguments.yes:
         raise InvalidInput(
-            f"Nothing was changed: run {arguments.run} found far fewer files than the snapshot before it.",
+            f"Nothing was changed: run {arguments.run_id} found far fewer files than the snapshot before it.",
             hint="Look at the host. Add --yes when so much is gone on purpose; the next snapshot passes once.",
         )
-    snapshots.accept_shrink(arguments.run, actor=context.actor, now=context.now())
-    return Answer({"run_id": arguments.run, "accepted": True}, "The next snapshot of this host passes once.")
+    snapshots.accept_shrink(arguments.run_id, actor=context.actor, now=context.now())
+    return Answer({"run_id": arguments.run_id, "accepted": True}, "The next snapshot of this host passes once.")
 
 
 NODE_HEADS = ["MODE", "OWNER", "SIZE", "CHANGED (UTC)", "NAME"]

@@ -1,0 +1,1 @@
+"""What the systems that Holdfast replaces do, done by Holdfast."""
