@@ -95,7 +95,8 @@ class Place:
         """A run of the job, executed."""
         run = make_host_run(self.job_id, clock(), **values)
         backups.execute_run(run.id, clock=clock)
-        return again(run)
+        done: Run = again(run)
+        return done
 
     def good(self) -> SnapshotRecord:
         """The snapshot of a run that must go well."""
@@ -215,6 +216,7 @@ def test_files_are_browsed_found_compared_and_handed_out(place: Place) -> None:
 def test_a_snapshot_is_no_file_for_those_that_want_one(place: Place) -> None:
     record = place.good()
 
+    assert archives.read_manifest_data(record.archive)["name"] == record.name
     with pytest.raises(NotFound, match="directory tree"):
         archives.record_download(record.archive, actor=ALICE, now=clock())
     with pytest.raises(NotFound):

@@ -17,6 +17,7 @@ from tests.support.host_rows import make_host, make_host_job, make_host_run
 from tests.support.host_trees import make_tree
 from tests.support.snapshots import STARTED, store_snapshot
 from tests.support.sshd import SshServer
+from webapp.core.errors import TaskStopped
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import (
     ArchiveOrigin,
@@ -216,3 +217,14 @@ def test_what_no_row_wants_is_finished_in_removing(place: Place) -> None:
     snapshot_sweep.sweep_snapshots(LATER)
 
     assert not left.exists()
+
+
+def test_clearing_up_makes_nobody_wait(place: Place) -> None:
+    left = place.root / "web-01" / ".removing" / ".partial-7"
+    (left / "data").mkdir(parents=True)
+    (where,) = snapshot_sweep.list_directories()
+
+    with pytest.raises(TaskStopped):
+        snapshot_sweep.finish_cut_off(where, snapshot_sweep.Spell(0))
+
+    assert left.exists()

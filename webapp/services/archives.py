@@ -32,7 +32,7 @@ from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
 from webapp.services.snapshot_places import is_snapshot
 from webapp.services.snapshot_verification import TIME_LIMIT_SECONDS as SNAPSHOT_TIME_LIMIT_SECONDS
-from webapp.services.snapshot_verification import note_read, read_again, require_verifiable
+from webapp.services.snapshot_verification import manifest_data, note_read, read_again, require_verifiable
 from webapp.services.store import the_shelf
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, release, writing
@@ -242,8 +242,8 @@ def read_manifest(archive: Archive) -> Manifest:
 
 
 def read_manifest_data(archive: Archive) -> Mapping[str, Any]:
-    """The side-car manifest as JSON. Raises ArchiveError, NotFound."""
-    return read_manifest(archive).as_json()
+    """The side-car manifest as JSON, a snapshot's too. Raises ArchiveError, NotFound."""
+    return manifest_data(archive.id) if is_snapshot(archive) else read_manifest(archive).as_json()
 
 
 # Proving again
@@ -319,9 +319,9 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
 
 
 def _read_again(archive: Archive, level: VerificationLevel, reporter: TaskReporter) -> VerificationReport:
-    reporter.step("verify", "Verify")
     if is_snapshot(archive):
         return read_again(archive.id, level, reporter)
+    reporter.step("verify", "Verify")
     path, side_car, size, digest = file_path(archive), find_manifest(archive), archive.size_bytes, archive.sha256
     release()
     if side_car is None:

@@ -87,7 +87,6 @@ def _compare(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]
     place, plan = place_of(record), host_plan(live_host(record.archive))
     reporter.hide(plan.ssh.private_key.reveal())
     release()
-    reporter.step("compare", "Compare with the host", plan.ssh.host)
     checks = compare_live(place, plan, reporter)
     _log(checks, reporter)
 

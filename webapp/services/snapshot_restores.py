@@ -164,10 +164,6 @@ def _restore(task_id: int, reporter: TaskReporter) -> Outcome:
     if plan.ssh is not None:
         reporter.hide(plan.ssh.private_key.reveal())
     release()
-    where = plan.ssh.host if plan.ssh is not None else "this machine"
-    reporter.step(
-        "restore", "Ask what would change" if plan.dry_run else "Restore files", f"{where}: {plan.target_path}"
-    )
     result = file_restore.run(plan, reporter)
     for code, message in result.warnings:
         reporter.warn(code, message)

@@ -9,7 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,10 +20,10 @@ from functools import partial
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.core.errors import StoreError
+from webapp.core.errors import StoreError, TaskStopped
 from webapp.core.snapshot_manifest import SnapshotManifest
 from webapp.core.snapshot_plans import FoundSnapshot, SnapshotPlace
-from webapp.core.status import ArchiveState, SnapshotLayout, TaskStatus
+from webapp.core.status import ArchiveState, ErrorCode, SnapshotLayout, TaskStatus
 from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots.found import exists, find_promoted, list_found
 from webapp.engine.snapshots.places import REMOVING, list_partials, open_root
@@ -36,7 +39,32 @@ from webapp.store.models import Archive, Host, Instance, Run, SnapshotRecord, Ta
 logger = logging.getLogger(__name__)
 
 PARTIAL_REST = timedelta(days=7)
+CLEARING_SECONDS = 5.0
 OUR_NAME = re.compile(r"\d{8}T\d{6}Z")
+
+
+class Spell(SilentReporter):
+    """A reporter that stops what takes longer than this, so that the calendar does not wait; the next pass goes on."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._until = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise when the time is up."""
+        if time.monotonic() >= self._until:
+            raise TaskStopped("The rest of what dead runs left is cleared in the next pass.", code=ErrorCode.TIMEOUT)
+
+    @contextmanager
+    def on_stop(self, action: Callable[[], None]) -> Iterator[None]:
+        """Call ``action`` when the time is up."""
+        timer = threading.Timer(max(0.0, self._until - time.monotonic()), action)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 # A run whose worker died
@@ -103,10 +131,15 @@ class HostDirectory:
 
 def sweep_snapshots(now: datetime) -> None:
     """One pass over every host's directory; one that cannot be read does not hold up the others."""
+    spell = Spell(CLEARING_SECONDS)
     for where in list_directories():
-        for step in (mark_missing_trees, take_in_unknown, clear_partials, finish_cut_off):
-            if not _alone(partial(step, where, now), where):
-                break
+        steps = (
+            partial(mark_missing_trees, where),
+            partial(take_in_unknown, where, now),
+            partial(clear_partials, where, now, spell),
+            partial(finish_cut_off, where, spell),
+        )
+        all(_alone(step, where) for step in steps)
     request_due_removals(now)
     release()
 
@@ -114,8 +147,8 @@ def sweep_snapshots(now: datetime) -> None:
 def _alone(action: Callable[[], object], where: HostDirectory) -> bool:
     try:
         action()
-    except StoreError as error:
-        logger.warning("%s/%s is not swept: %s", where.root, where.directory, error.message)
+    except (StoreError, TaskStopped) as error:
+        logger.warning("%s/%s is not swept to its end: %s", where.root, where.directory, error.message)
         return False
     finally:
         release()
@@ -141,7 +174,7 @@ def list_directories() -> list[HostDirectory]:
     return list(found.values())
 
 
-def mark_missing_trees(where: HostDirectory, now: datetime) -> int:
+def mark_missing_trees(where: HostDirectory) -> int:
     """Snapshots whose tree is gone are said to be missing, and stored again when it is back. How many changed."""
     states = (ArchiveState.STORED, ArchiveState.MISSING)
     query = sa.select(SnapshotRecord).join(Archive).where(Archive.state.in_(states), *_in(where))
@@ -221,7 +254,7 @@ def _is_left_behind(found: FoundSnapshot, instance_id: int) -> bool:
     return run is None or run.status is not TaskStatus.RUNNING or run.fence != manifest.fence
 
 
-def clear_partials(where: HostDirectory, now: datetime) -> int:
+def clear_partials(where: HostDirectory, now: datetime, spell: Spell) -> int:
     """Unfinished trees that nobody will finish are removed: a week old, or of a host that was deleted. How many."""
     cleared = 0
     for left in list_partials(where.root, where.directory):
@@ -230,7 +263,7 @@ def clear_partials(where: HostDirectory, now: datetime) -> int:
         if (rested or gone) and not _is_alive(left.run_id):
             open_root(where.root)
             logger.info("clearing what run %s left in %s", left.run_id, left.path)
-            cleared += remove_partial(where.root, where.directory, left.run_id, SilentReporter())
+            cleared += remove_partial(where.root, where.directory, left.run_id, spell)
     return cleared
 
 
@@ -240,7 +273,7 @@ def _is_alive(run_id: int) -> bool:
     return task is not None and not task.status.is_final
 
 
-def finish_cut_off(where: HostDirectory, now: datetime) -> int:
+def finish_cut_off(where: HostDirectory, spell: Spell) -> int:
     """What a removal of an unfinished tree left when it was killed. Snapshots' own removals finish theirs as tasks."""
     try:
         left = os.listdir(os.path.join(where.root, where.directory, REMOVING))
@@ -251,4 +284,4 @@ def finish_cut_off(where: HostDirectory, now: datetime) -> int:
     if not left or db.session.scalar(deleting.limit(1)) is not None:
         return 0
     release()
-    return finish_removals(where.root, where.directory, SilentReporter())
+    return finish_removals(where.root, where.directory, spell)

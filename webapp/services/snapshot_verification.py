@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from webapp.core.errors import Conflict, NotFound
+from webapp.core.errors import ArchiveError, Conflict, NotFound
 from webapp.core.reports import VerificationReport
 from webapp.core.status import SnapshotLayout, VerificationLevel
+from webapp.engine.snapshots.found import read_manifest
 from webapp.engine.snapshots.verification import verify
 from webapp.services.reporting import TaskReporter
 from webapp.services.snapshot_places import get_record, get_stored, is_tree_there, place_of
@@ -37,6 +40,19 @@ def read_again(archive_id: int, level: VerificationLevel, reporter: TaskReporter
     place, manifest, listed = place_of(record), record.archive.manifest_sha256, record.list_sha256
     release()
     return verify(place, manifest, listed, level, reporter)
+
+
+def manifest_data(archive_id: int) -> Mapping[str, Any]:
+    """The manifest beside the tree as JSON. Raises NotFound, ArchiveError when it is not as it was written, StoreError."""
+    record = get_stored(archive_id)
+    require_verifiable(archive_id)
+    manifest, digest, problem = read_manifest(place_of(record))
+    if manifest is None or digest != record.archive.manifest_sha256:
+        raise ArchiveError(
+            f"The manifest of snapshot {archive_id} is not as it was written: {problem or 'it was changed'}.",
+            hint="The tree itself may be whole: verify the snapshot, or compare it with its host.",
+        )
+    return manifest.as_json()
 
 
 def note_read(archive_id: int, report: VerificationReport, now: datetime) -> None:
