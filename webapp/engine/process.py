@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +107,7 @@ def stream(
     stdin: Iterable[bytes] | None = None,
     idle_seconds: float | None = 900,
     on_error_line: LineObserver | None = None,
+    activity: Callable[[int], int] | None = None,
 ) -> Iterator[Iterator[bytes]]:
     """Yield an iterator over the program's stdout in chunks of about 256 KiB.
 
@@ -114,9 +115,9 @@ def stream(
     it sent nothing for ``idle_seconds``. ``stdin`` is fed from a thread of its own; what it raises is raised here.
     Leaving the block early kills the program; leaving it without an error before the end was read is an error too, so
     that no exit code is ever lost. ``on_error_line`` gets each line of stderr, from a thread of its own; all of them came
-    before the iterator ends.
+    before the iterator ends. ``activity`` tells of a process how much it did: while that changes, silence is not idleness.
     """
-    limits = _Limits(idle_seconds=idle_seconds, on_error_line=on_error_line)
+    limits = _Limits(idle_seconds=idle_seconds, on_error_line=on_error_line, activity=activity)
     with _started(argv, env, stdin, reporter, limits) as child:
         yield child.checked_chunks()
         if not child.ended:
@@ -154,6 +155,7 @@ class _Limits:
     idle_seconds: float | None = None
     total_seconds: float | None = None
     on_error_line: LineObserver | None = None
+    activity: Callable[[int], int] | None = None
 
 
 @contextmanager
@@ -189,7 +191,8 @@ class _Child:
         self.ended = False
         self._reporter = reporter
         self._limits = limits
-        self._began = time.monotonic()
+        self._began = self._active_at = time.monotonic()
+        self._done: int | None = None
         self._feed_error: BaseException | None = None
         self._tail = Tail(limits.on_error_line)
         self._reaping = threading.Lock()
@@ -329,8 +332,18 @@ class _Child:
         now = time.monotonic()
         if self._limits.total_seconds is not None and now - self._began > self._limits.total_seconds:
             raise ProcessFailed(self.program, Ending.TIMEOUT, stderr_tail=self.stderr_tail(wait=False))
-        if self._limits.idle_seconds is not None and now - waited_from > self._limits.idle_seconds:
+        idle = self._limits.idle_seconds
+        if idle is not None and now - waited_from > idle and not self._has_been_active(now, idle):
             raise ProcessFailed(self.program, Ending.STALLED, stderr_tail=self.stderr_tail(wait=False))
+
+    def _has_been_active(self, now: float, idle_seconds: float) -> bool:
+        """Whether it did anything within the limit, beside writing to us."""
+        if self._limits.activity is None:
+            return False
+        done = self._limits.activity(self.process.pid)
+        if done != self._done:
+            self._done, self._active_at = done, now
+        return now - self._active_at <= idle_seconds
 
     def _feed(self, stdin: Iterable[bytes]) -> None:
         pipe = self.process.stdin

@@ -18,7 +18,7 @@ from webapp.engine.ssh import explain
 
 GOOD, PARTIAL, VANISHED = 0, 23, 24
 _SHOWN = 5
-_KEPT = " What has arrived is kept for the next attempt."
+KEPT = " What has arrived is kept for the next attempt."
 # rsync(1), EXIT VALUES: those that another attempt may not meet again, each with its code and its sentence.
 _BROKEN: dict[int, tuple[ErrorCode, str]] = {
     10: (ErrorCode.CONNECTION_LOST, "the connection broke off (an error on the socket)"),
@@ -108,8 +108,10 @@ def _require_disk(ended: Ended) -> None:
     if said:
         line, code, hint = said[0]
         raise StoreError(f"The snapshot could not be written: {strip_controls(line)[:300]}", hint=hint, code=code)
-    if ended.returncode == PARTIAL and ended.complaints.local:
-        line = strip_controls(ended.complaints.local[0])[:300]
+    # Our end of a host that hung up says «Broken pipe»: that is no disk, and what the host said before it is the reason.
+    local = [line for line in ended.complaints.local if "Broken pipe" not in line]
+    if ended.returncode == PARTIAL and local:
+        line = strip_controls(local[0])[:300]
         raise StoreError(f"The snapshot could not be written: {line}", hint="Look at the backup root's disk.")
 
 
@@ -171,7 +173,7 @@ def _failure(ended: Ended, plan: HostPlan) -> HoldfastError:
     place = plan.ssh.host
     code, last = ended.returncode, _last_words(ended.stderr)
     if code < 0:
-        return SourceError(f"rsync was killed by {_signal(code)}.{_KEPT}", code=ErrorCode.RSYNC_FAILED)
+        return SourceError(f"rsync was killed by {_signal(code)}.{KEPT}", code=ErrorCode.RSYNC_FAILED)
     of_ssh = None if ended.output.protocol else explain(plan.ssh, ended.stderr)
     if of_ssh is not None:
         return of_ssh
@@ -181,7 +183,7 @@ def _failure(ended: Ended, plan: HostPlan) -> HoldfastError:
     if code in _BROKEN and ended.output.protocol:
         word, why = _BROKEN[code]
         hint = "Check the network between here and there, and that the host is up."
-        return SourceError(f"rsync from {place} failed ({code}): {why}.{last}{_KEPT}", hint=hint, code=word)
+        return SourceError(f"rsync from {place} failed ({code}): {why}.{last}{KEPT}", hint=hint, code=word)
     why = f" ({_LASTING[code]})" if code in _LASTING else ""
     return SourceError(
         f"rsync from {place} ended with code {code}{why}.{last}",

@@ -11,9 +11,10 @@ from typing import BinaryIO
 from webapp.core.errors import SourceError
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
-from webapp.core.text import format_size
+from webapp.core.text import format_duration, format_size
+from webapp.engine.activity import bytes_read
 from webapp.engine.disk import disk_error, require_free
-from webapp.engine.process import ProcessFailed, stream
+from webapp.engine.process import Ending, ProcessFailed, stream
 from webapp.engine.report import Reporter
 from webapp.engine.snapshots.command import (
     KINDS,
@@ -28,7 +29,7 @@ from webapp.engine.snapshots.command import (
     shell_option,
     stdin_of,
 )
-from webapp.engine.snapshots.exits import Ended, judge, missing_error
+from webapp.engine.snapshots.exits import KEPT, Ended, judge, missing_error
 from webapp.engine.snapshots.output import Complaints, Output, Progress
 from webapp.engine.snapshots.places import XATTR
 from webapp.engine.ssh import rsync_shell
@@ -118,7 +119,8 @@ def call_rsync(
                 env=environment(digest),
                 reporter=watch.reporter,
                 stdin=stdin_of(call.plan),
-                idle_seconds=None,  # rsync's own --timeout sees a silent host; a silent rsync may be reading long lists.
+                idle_seconds=_patience(call),
+                activity=lambda pid: bytes_read(pid, "rsync"),
                 on_error_line=complaints.take,
             ) as chunks:
                 for chunk in chunks:
@@ -128,9 +130,30 @@ def call_rsync(
                     watch.look(output.progress)
         except ProcessFailed as error:
             if error.returncode is None:
-                raise
+                raise _not_ended(call, error) from error
             return Ended(error.returncode, output, complaints, error.stderr_tail)
     return Ended(0, output, complaints, "")
+
+
+def _not_ended(call: Pull, error: ProcessFailed) -> SourceError:
+    """For an rsync that could not start, or that we ended ourselves."""
+    if error.ending is not Ending.STALLED:
+        return SourceError(error.message, hint=error.hint, code=error.code, permanent=error.permanent)
+    host = call.plan.ssh.host
+    return SourceError(
+        f"Nothing came from {host} for {format_duration(call.plan.timeout_seconds)}, so rsync was ended.{KEPT}",
+        hint="Something on the host may hang, such as a network file system that is away.",
+        code=ErrorCode.STALLED,
+    )
+
+
+def _patience(call: Pull) -> float | None:
+    """How long rsync may read nothing at all. Its own --timeout does not see a host whose rsync hangs while SSH lives.
+
+    None where the host reads whole files before it says anything about them.
+    """
+    reads_first = call.reread or "--checksum" in pull_words(call)
+    return None if reads_first else max(call.plan.timeout_seconds, 1)
 
 
 class Watch:
