@@ -97,7 +97,7 @@ def snapshot(world: World, chance: random.Random, whole: float) -> tuple[str, bo
     near_the_end = chance.random() < 0.5
     if near_the_end:
         wait_for(lambda: has_a_list(world) or has_ended(started.child), "the list is written", 60)
-        killed = kill_after(started.child, chance.uniform(0, whole * 0.3))
+        killed = kill_after(started.child, chance.uniform(0, min(0.25, whole * 0.3)))
     else:
         killed = kill_after(started.child, chance.uniform(0, whole))
     if killed and chance.random() < 0.5:
