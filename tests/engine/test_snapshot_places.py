@@ -137,10 +137,11 @@ def test_only_one_process_holds_a_host_and_its_death_frees_it(tmp_path: Path) ->
         pass
 
 
-def test_an_unfinished_tree_is_kept_for_the_next_attempt_but_not_its_log(tmp_path: Path) -> None:
+def test_an_unfinished_tree_is_kept_for_the_next_attempt_and_nothing_beside_it(tmp_path: Path) -> None:
     partial = make_partial(str(tmp_path), "web-01", 418)
     Path(partial, "data", "kept").write_bytes(b"kept")
-    Path(partial, DIGESTS_LOG).write_bytes(b"of an attempt that was killed")
+    for name in (DIGESTS_LOG, "sortQx2v1a", "snapshot.json.new"):
+        Path(partial, name).write_bytes(b"of an attempt that was killed")
 
     assert make_partial(str(tmp_path), "web-01", 418) == partial
 

@@ -150,14 +150,15 @@ def partial_path(root: str, directory: str, run_id: int) -> str:
 def make_partial(root: str, directory: str, run_id: int) -> str:
     """The run's own directory with ``data`` in it, kept when it is there. Returns its path.
 
-    A log of digests is not kept: an attempt that was killed may have replaced a file and not have come to say so.
+    Of a former attempt only the tree and the plan are kept: it may have been killed when it had replaced a file and not yet
+    logged its digest, and a program's temporary files may lie beside.
     """
     path = partial_path(root, directory, run_id)
     try:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(path, DIGESTS_LOG))
         for each in (host_path(root, directory), os.path.dirname(path), path, os.path.join(path, DATA)):
             make_directory(each)
+        for name in set(os.listdir(path)) - {DATA, PLAN_FILE}:
+            os.unlink(os.path.join(path, name))
     except OSError as error:
         raise disk_error(error, f"make {path}") from error
     return path
