@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import xxhash
 
 from tests.support.app import Installation
 from tests.support.estate import Estate, running_estate
@@ -136,3 +140,33 @@ def test_only_a_run_that_found_an_emptied_host_can_be_accepted(estate: Estate) -
     assert estate("snapshot", "accept-loss", "1").code == 2
     assert estate("snapshot", "accept-loss", "1", "--yes").code == 4
     assert estate("snapshot", "accept-loss", "99", "--yes").code == 3
+
+
+def test_the_page_about_restoring_by_hand_is_right(estate: Estate, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/restore-by-hand.md").read_text().partition("## 8.")[2]
+    prove, restore = re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    digest = xxhash.xxh128_hexdigest((estate.source / "etc/hosts").read_bytes())
+    shape = estate.json("snapshot", "show", "2")
+    place = Path(shape["root"], shape["directory"], shape["name"])
+    line = prove.splitlines()[1].partition(" > ")[0]
+
+    proved = _sh(prove.splitlines()[0], place)
+    digests = _sh(line, place)
+    _sh(restore.splitlines()[0].replace("/mnt/new", str(tmp_path)), place)
+    _sh(f"mkdir {tmp_path}/elsewhere && rsync -aHXX ./ {tmp_path}/elsewhere/", place)
+
+    assert proved == "files.list: OK\n"
+    assert f"{digest}  etc/hosts\n" in digests
+    assert (tmp_path / "etc/mtab").is_symlink()
+    assert (tmp_path / "etc/hosts").read_bytes() == (estate.source / "etc/hosts").read_bytes()
+    noted = os.getxattr(tmp_path / "elsewhere/data/etc/mtab", "user.rsync.%stat")
+    assert noted == os.getxattr(place / "data/etc/mtab", "user.rsync.%stat")
+
+
+def _sh(command: str, directory: Path) -> str:
+    """What a person would see; bytes that are not UTF-8 replaced."""
+    target = re.search(r"(/\S+/etc/)$", command)
+    if target is not None:
+        Path(target[1]).mkdir(parents=True)
+    done = subprocess.run(["sh", "-euc", command], cwd=directory, capture_output=True, timeout=60, check=True)
+    return done.stdout.decode(errors="replace")
