@@ -56,6 +56,9 @@ def run(plan: FileRestorePlan, reporter: Reporter) -> FileRestoreResult:
                 for chunk in chunks:
                     for _ in told.feed(chunk):
                         pass
+                    if told.blocked:
+                        # rsync 3.5.0 would wait without end when that name is one of several of a hard-linked file.
+                        raise _in_the_way(plan, told.blocked)
                     reporter.progress(told.handled_bytes, None, "bytes")
         except ProcessFailed as failed:
             raise _broken(plan, failed, told) from failed
@@ -145,6 +148,16 @@ def _broken(plan: FileRestorePlan, failed: ProcessFailed, told: Itemised) -> Hol
         names = plural(done, "name was", "names were")
         error.message += f" {format_count(done)} {names} dealt with before; restoring again completes it."
     return error
+
+
+def _in_the_way(plan: FileRestorePlan, name: str) -> SourceError:
+    where = f"{plan.target_path.rstrip('/')}/{name}"
+    return SourceError(
+        f"{where} is a directory that is not empty, and something else in the snapshot.",
+        hint="Move it away, or let the restore delete what the snapshot has not.",
+        code=ErrorCode.RESTORE_FAILED,
+        permanent=True,
+    )
 
 
 def _sync(target: str) -> None:

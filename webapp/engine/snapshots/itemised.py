@@ -26,6 +26,7 @@ MOST_LINES = 1000
 _LONGEST_LINE_BYTES = 64 * 1024
 _LINE = re.compile(rb"HF (\*deleting +|[<>ch.][fdLDS][^ ]{9}) (.+)", re.DOTALL)
 _SKIPPED = re.compile(rb'skipping non-regular file "')
+_BLOCKED = re.compile(rb"cannot delete non-empty directory: (.+)")
 _PROGRESS = re.compile(rb"\s*([0-9,]+)\s+[0-9]+%")
 # What a forced command of authorized_keys says: Debian's rrsync, and its older versions.
 _READ_ONLY = ("sending to read-only server is not allowed", "sending to read-only server not allowed")
@@ -62,11 +63,13 @@ class Itemised:
         lines: The first thousand items as a person reads them, in rsync's own words.
         counts: All items by what becomes of them.
         handled_bytes: How far rsync is, as its own progress says.
+        blocked: A directory of the target with content that lies where something else is to be, "" for none.
     """
 
     lines: list[str] = field(default_factory=list)
     counts: dict[Effect, int] = field(default_factory=lambda: dict.fromkeys(Effect, 0))
     handled_bytes: int = 0
+    blocked: str = ""
     _rest: bytes = b""
 
     def feed(self, chunk: bytes) -> Iterator[Item]:
@@ -81,6 +84,8 @@ class Itemised:
                 self.handled_bytes = int(found[1].replace(b",", b""))
             elif _SKIPPED.match(line):
                 self.counts[Effect.SKIPPED] += 1
+            elif found := _BLOCKED.match(line):
+                self.blocked = self.blocked or _readable(found[1])
 
     def _count(self, flags: str, name: bytes) -> Item:
         effect = _effect(flags)
