@@ -11,19 +11,20 @@ import pytest
 import sqlalchemy as sa
 
 from tests.support.app import ALICE, BOB, RecordingQueue
-from tests.support.drafts import HOST, NIGHTLY, NIGHTLY_SNAPSHOT, ODOO_HTTP, changed, changed_job
+from tests.support.drafts import HOST, NIGHTLY, NIGHTLY_SNAPSHOT, ODOO_HTTP, ODOO_POSTGRES, changed, changed_job
 from tests.support.sshd import make_key
 from webapp.core.errors import InvalidInput, NotFound
 from webapp.core.plans import Secret
 from webapp.core.snapshot_plans import FILES
 from webapp.core.status import ArchiveFormat, Content, DrillPolicy, ErrorCode, SlotState, VerificationLevel
-from webapp.services import host_jobs, hosts, instance_keys, instances, jobs, schedule
+from webapp.services import host_jobs, hosts, instance_keys, instances, jobs, refresh_jobs, refresh_pages, schedule
 from webapp.services.drafts import InvalidDraft
 from webapp.services.hosts import Chosen, Whose
 from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.instance_rules import check_draft, draft_of
 from webapp.services.job_rules import draft_of as job_draft_of
 from webapp.services.job_rules import new_draft
+from webapp.services.refresh_jobs import RefreshDraft
 from webapp.services.settings import USUAL_EXCLUDES, change_settings, get_settings
 from webapp.services.wiring import Wiring
 from webapp.store.db import db
@@ -317,3 +318,18 @@ def test_a_pasted_key_is_kept_and_never_shown(now: datetime, tmp_path: Path) -> 
 
     assert host.ssh_public_key.split()[:2] == public.split()
     assert "PRIVATE" not in str(draft_of(host))
+
+
+def test_no_copy_is_made_of_a_host(now: datetime) -> None:
+    odoo_id, host_id = instances.create_instance(ODOO_POSTGRES, actor=ALICE, now=now).id, add_host(now).id
+
+    places = refresh_pages.list_places()
+
+    assert [one.id for one in places.sources] == [odoo_id]
+    assert refresh_pages.first_values(host_id) == {}
+    draft = RefreshDraft(
+        source_instance_id=host_id, target_instance_id=odoo_id, database="files", target_database="copy"
+    )
+    with pytest.raises(InvalidDraft) as refused:
+        refresh_jobs.create_refresh_job(draft, actor=ALICE, now=now)
+    assert "source_instance_id" in {problem.field for problem in refused.value.problems}

@@ -16,12 +16,14 @@ from pathlib import Path
 from webapp.commands.base import Answer, Context, Parsers, add_verb
 from webapp.core.errors import HoldfastError, QueueDown
 from webapp.core.reports import Check, CheckState
+from webapp.core.text import format_size
 from webapp.engine.process import clean_environment
 from webapp.engine.process import run as run_program
+from webapp.engine.snapshots.command import find_rsync
 from webapp.queue.connection import connect, shown_address
 from webapp.queue.monitor import server_facts
-from webapp.services import health, instances, self_backups, tasks
-from webapp.services.instance_plans import source_plan
+from webapp.services import health, hosts, instances, self_backups, snapshots, tasks
+from webapp.services.instance_plans import open_all
 
 OLDEST_PYTHON = (3, 11)
 OLDEST_REDIS = (6, 2)
@@ -53,7 +55,7 @@ def doctor(context: Context, _arguments: Namespace) -> Answer:
         *_check_client_tools(),
     ]
     if not any(check.key in ("database", "migrations") and check.state is CheckState.FAILED for check in found):
-        found += [_check_keys(), _check_clock(now), self_backups.check_newest(now)]
+        found += [_check_keys(), _check_clock(now), self_backups.check_newest(now), *_check_hosts()]
     failed = [check for check in found if check.state is CheckState.FAILED]
     data = {
         "ok": not failed,
@@ -122,9 +124,12 @@ def _check_client_tools() -> list[Check]:
         _check_program("pg_dump", "PostgreSQL client: pg_dump", hint, needed=True),
         _check_program("psql", "PostgreSQL client: psql", hint, needed=False),
         _check_program(
-            "ssh", "OpenSSH client", "Needed for a filestore over SSH: package openssh-client.", needed=False
+            "ssh",
+            "OpenSSH client",
+            "Needed for hosts and for a filestore over SSH: package openssh-client.",
+            needed=False,
         ),
-        _check_program("rsync", "rsync", "Needed for a filestore over SSH: package rsync.", needed=False),
+        _check_program("rsync", "rsync", "Needed for hosts: package rsync.", needed=False),
     ]
 
 
@@ -151,7 +156,7 @@ def _check_keys() -> Check:
     shut = []
     for instance in instances.list_instances():
         try:
-            source_plan(instance)
+            open_all(instance)
         except HoldfastError:
             shut.append(instance.name)
     if shut:
@@ -163,6 +168,26 @@ def _check_keys() -> Check:
             "Restore vault.key in the data directory (or HOLDFAST_VAULT_KEYS), or enter them again.",
         )
     return _good("keys", "Vault key", "opens every stored password")
+
+
+def _check_hosts() -> list[Check]:
+    """Rsync and the backup roots, where there are hosts at all."""
+    roots = {hosts.backup_root_of(host): host.instance_id for host in hosts.list_hosts()}
+    if not roots:
+        return []
+    title = "rsync for hosts"
+    try:
+        found = [_good("host_rsync", title, find_rsync().version)]
+    except HoldfastError as error:
+        found = [_bad("host_rsync", title, error.message, error.hint)]
+    for root, instance_id in sorted(roots.items()):
+        facts = snapshots.root_facts(instance_id)
+        free = "" if facts.free_bytes is None else f", {format_size(facts.free_bytes)} free"
+        answer = _good("backup_root", "Backup root", f"{root}{free}")
+        if facts.problem:
+            answer = _bad("backup_root", "Backup root", f"{root}: {facts.problem}", facts.hint)
+        found.append(answer)
+    return found
 
 
 def _check_clock(now: datetime) -> Check:

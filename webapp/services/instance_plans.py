@@ -29,6 +29,14 @@ def source_plan(instance: Instance) -> SourcePlan:
     return _postgres_plan(instance)
 
 
+def open_all(instance: Instance) -> None:
+    """Open every secret that reaching the instance takes, and forget it. Raises VaultError when one cannot be opened."""
+    if instance.kind is InstanceKind.HOST:
+        ssh_plan(instance)
+    else:
+        source_plan(instance)
+
+
 def secrets_of(plan: SourcePlan | HostPlan) -> list[str]:
     """The secrets in the plan, for the reporter to keep out of what it writes: the other side may send one back.
 

@@ -162,6 +162,8 @@ def _check_places(check: DraftCheck, draft: RefreshDraft, source: Instance, targ
         check.refuse("target_database", "That database belongs to the server itself.", "Choose another name.")
     if is_same_database(source, draft.database.strip(), target, draft.target_database.strip()):
         check.refuse("target_database", "A refresh never replaces the database that it restores from.")
+    if source.kind is InstanceKind.HOST:
+        check.refuse("source_instance_id", "A host has files, no databases.", "Choose another instance.")
     if source.kind is InstanceKind.POSTGRES and (draft.neutralise or draft.new_identity):
         check.refuse("neutralise", "Only a database of Odoo can be neutralised.", "Switch it off.")
 

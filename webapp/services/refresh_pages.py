@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from webapp.core.errors import InvalidInput, NotFound
-from webapp.core.status import JobKind
+from webapp.core.status import InstanceKind, JobKind
 from webapp.services.cron_preview import CronPreview, preview_cron
 from webapp.services.instances import list_instances
 from webapp.services.jobs import get_job
@@ -53,15 +53,16 @@ class RefreshPage:
 
 
 def list_places() -> Places:
-    """Every instance can be copied from; a copy is put to a PostgreSQL server."""
-    found = sorted(list_instances(), key=lambda one: one.name.lower())
+    """Every instance that has databases can be copied from; a copy is put to a PostgreSQL server."""
+    with_databases = [one for one in list_instances() if one.kind is not InstanceKind.HOST]
+    found = sorted(with_databases, key=lambda one: one.name.lower())
     return Places(found, [one for one in found if one.kind in POSTGRES_KINDS])
 
 
 def first_values(source_id: int | None) -> dict[str, Any]:
     """First values of a new refresh job that copies this instance."""
     source = next((one for one in list_instances() if one.id == source_id), None)
-    if source is None:
+    if source is None or source.kind is InstanceKind.HOST:
         return {}
     database = source.databases[0] if source.databases else ""
     values: dict[str, Any] = {"source_instance_id": source.id, "database": database}
