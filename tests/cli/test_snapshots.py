@@ -142,6 +142,19 @@ def test_only_a_run_that_found_an_emptied_host_can_be_accepted(estate: Estate) -
     assert estate("snapshot", "accept-loss", "99", "--yes").code == 3
 
 
+def test_the_doctor_sees_a_root_that_is_not_mounted(estate: Estate) -> None:
+    marker, away = estate.root / ".holdfast-snapshots", estate.root / "away"
+
+    well = {check["key"]: check["state"] for check in json.loads(estate("doctor", "--json").out)["checks"]}
+    marker.rename(away)
+    ill = {check["key"]: check for check in json.loads(estate("doctor", "--json").out)["checks"]}
+    away.rename(marker)
+
+    assert (well["host_rsync"], well["backup_root"]) == ("ok", "ok")
+    assert ill["backup_root"]["state"] == "fail"
+    assert str(estate.root) in ill["backup_root"]["detail"]
+
+
 def test_the_page_about_restoring_by_hand_is_right(estate: Estate, tmp_path: Path) -> None:
     page = (Path(__file__).parents[2] / "docs/restore-by-hand.md").read_text().partition("## 8.")[2]
     prove, restore = re.findall(r"^```\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
