@@ -469,7 +469,7 @@ def test_a_folder_goes_to_a_directory_of_this_machine(place: Place) -> None:
     wish = FileRestoreWish(record.archive_id, (folder,), SnapshotTarget.DIRECTORY, "web-files")
     preview = snapshot_restores.request_dry_run(wish, actor=ALICE, now=clock())
     snapshot_restores.execute_restore(preview.id, clock=clock)
-    assert again(preview).status is TaskStatus.COMPLETED, again(preview).error_message
+    assert again(preview).status is TaskStatus.COMPLETED, (again(preview).error_message, again(preview).hint)
 
     digest = snapshot_restores.preview_digest(again(preview))
     restore = snapshot_restores.confirm(preview.id, digest=digest, actor=ALICE, now=clock())

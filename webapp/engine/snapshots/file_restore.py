@@ -81,6 +81,8 @@ def _words(plan: FileRestorePlan, *, whole: bool) -> list[str]:
         "--fake-super": plan.place.layout is SnapshotLayout.OURS,
         # In a local copy it would hold for both sides; what is written is to be real.
         "-M--super" if is_root else "-M--no-super": is_local and plan.place.layout is SnapshotLayout.OURS,
+        # With --files-from and -M both halves of a local copy count differently (rsync 3.5.0: «File-list index 16 not in 20»).
+        "--no-inc-recursive": is_local and not whole,
         "--no-D": is_local,
         "--chmod=ug-s": is_local,
         "--mkpath": plan.target_path.rstrip("/") != "",
@@ -175,5 +177,7 @@ def _report(plan: FileRestorePlan, told: Itemised, reporter: Reporter) -> None:
     would = "would be " if plan.dry_run else ""
     counted = [f"{format_count(told.counts[effect])} {would}{effect.value}" for effect in Effect if told.counts[effect]]
     reporter.log(", ".join(counted) or "Nothing differs: all of it is there already.")
+    if plan.ssh is not None and plan.ssh.user != "root":
+        reporter.log(f"The user {plan.ssh.user!r} of the host can give files to no other owner than itself.", "warning")
     if skipped := told.counts[Effect.SKIPPED]:
         reporter.log(f"{skipped} devices, fifos or sockets are not made on this machine.", "warning")
