@@ -42,6 +42,8 @@ class Progress:
 
 def unescape(name: bytes) -> bytes:
     r"""A name as it is, from the form in which rsync prints it: other bytes than plain ones are «\#» and three octal digits."""
+    if b"\\#" not in name:
+        return name
     return _ESCAPED.sub(lambda found: bytes([int(found[1], 8) & 0xFF]), name)
 
 
@@ -69,13 +71,18 @@ class Output:
         *lines, self._rest = (self._rest + chunk).replace(b"\r", b"\n").split(b"\n")
         if len(self._rest) > MAX_LINE_BYTES:
             self._rest = b""
+        how_far = b""  # There is one such line for each file; only the last of them is looked at.
         for line in lines:
             if line.startswith(_MARK):
                 if arrived := _arrived(line):
                     self.files += 1
                     yield arrived
+            elif b"%" in line:
+                how_far = line
             elif line:
                 self._take(line)
+        if how_far:
+            self._take(how_far)
 
     def _take(self, line: bytes) -> None:
         if found := _PROGRESS.match(line):
