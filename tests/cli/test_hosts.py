@@ -8,7 +8,7 @@ import pytest
 
 from tests.cli.conftest import Shell
 from tests.cli.test_commands import write
-from tests.support.sshd import running_sshd
+from tests.support.sshd import make_key, running_sshd
 from webapp.commands.pobsync import spell_out
 
 
@@ -73,6 +73,18 @@ def test_the_line_for_authorized_keys_allows_reading_only(host: Shell) -> None:
 
     assert 'restrict,command="rrsync -ro /" ssh-ed25519 ' in said.out
     assert "PRIVATE" not in said.out
+
+
+def test_a_key_that_is_there_already_is_taken_from_a_file(shell: Shell, tmp_path: Path) -> None:
+    private, public = make_key(tmp_path / "key")
+
+    said = shell(
+        "host", "configure", "web-01", "--address", "192.0.2.10", "--private-key-file", str(tmp_path / "key"), "--json"
+    )
+
+    assert public in said.data["authorized_keys"]
+    assert private.splitlines()[1] not in said.out
+    assert private.encode() not in (shell.directory / "holdfast.sqlite").read_bytes()
 
 
 def test_a_hosts_own_values_stand_beside_the_shared_ones(host: Shell) -> None:

@@ -8,11 +8,12 @@ from argparse import Namespace
 from dataclasses import replace
 from typing import Any
 
-from webapp.commands.base import Answer, Context, Parsers, add_noun, add_verb, ago, facts, moment, table
+from webapp.commands.base import Answer, Context, Parsers, add_noun, add_verb, ago, facts, moment, read_text, table
 from webapp.commands.host_files import add_verbs
 from webapp.commands.host_shapes import get_host_named, host_shape, snapshot_shape
 from webapp.commands.shapes import job_shape
 from webapp.core.errors import Conflict, HoldfastError, NotFound
+from webapp.core.plans import Secret
 from webapp.core.status import InstanceKind
 from webapp.services import hosts, instances, jobs, snapshots
 from webapp.services.host_rules import read_options, read_root
@@ -79,6 +80,9 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--one-file-system", choices=["yes", "no", "default"], help="do not go into other mounts")
     parser.add_argument(
         "--rsync-option", action="append", metavar="OPTION", help="as --rsync-option=--compress, or default"
+    )
+    parser.add_argument(
+        "--private-key-file", metavar="FILE", help="a key of yours instead of ours; - for standard input"
     )
     parser.add_argument("--new-key", action="store_true", help="make a new key pair; the host needs its new line then")
 
@@ -224,7 +228,14 @@ def _host_changes(arguments: Namespace) -> dict[str, Any]:
         words = [word for word in arguments.rsync_option if word]
         changes["own_rsync_options"] = words != ["default"]
         changes["rsync_options"] = "" if words == ["default"] else shlex.join(words)
-    return {**changes, "new_ssh_key": True} if arguments.new_key else changes
+    return {**changes, **_key_changes(arguments)}
+
+
+def _key_changes(arguments: Namespace) -> dict[str, Any]:
+    changes: dict[str, Any] = {"new_ssh_key": True} if arguments.new_key else {}
+    if arguments.private_key_file is not None:
+        changes["ssh_private_key"] = Secret(read_text(arguments.private_key_file))
+    return changes
 
 
 def _shared_changes(arguments: Namespace) -> dict[str, Any]:
