@@ -108,6 +108,7 @@ def test_a_host_on_which_all_is_gone_cannot_pass(place: SnapshotPlace, ssh_serve
         found = asked(place, HostPlan(ssh=ssh, paths=("/",)))
 
     assert found["live_sample"].state is CheckState.WARNING
+    assert found["live_sample"].code is ErrorCode.FILES_UNREADABLE
 
 
 def test_a_snapshot_without_files_has_nothing_to_compare(host: HostPlan, tmp_path: Path) -> None:

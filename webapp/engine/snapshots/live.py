@@ -161,5 +161,7 @@ _TITLES = {"live_sample": "Sample compared with the host", "live_contents": "Not
 
 
 def _check(key: str, state: CheckState, detail: str, value: str, hint: str = "") -> Check:
-    code = ErrorCode.HOST_DIFFERS if state is CheckState.WARNING and key == "live_contents" else None
+    code = None
+    if state is CheckState.WARNING:
+        code = ErrorCode.HOST_DIFFERS if key == "live_contents" else ErrorCode.FILES_UNREADABLE
     return Check(key, _TITLES[key], state, detail, value, hint, code)
