@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import yaml
 from flask import Flask
 
-from tests.support.app import ALICE, Installation
+from tests.support.app import ALICE
 from tests.support.drafts import HOST, NIGHTLY_SNAPSHOT, ODOO_HTTP, POSTGRES, changed, changed_job
 from tests.support.sshd import make_key
 from webapp.core.errors import InvalidInput
@@ -19,9 +19,8 @@ from webapp.core.status import DrillPolicy, RetentionMode
 from webapp.services import host_files, hosts, instance_keys, instances, jobs
 from webapp.services.host_files import HostImport
 from webapp.services.settings import change_settings, get_settings
-from webapp.services.wiring import Wiring
-from webapp.store.db import db
-from webapp.store.models import Host, Instance, Job
+from webapp.store.db import db, writing
+from webapp.store.models import Host, Instance, Job, Setting, Slot
 
 pytestmark = pytest.mark.usefixtures("service")
 
@@ -154,16 +153,15 @@ def fill(now: datetime, directory: Path) -> str:
     return private
 
 
-def test_an_export_read_elsewhere_gives_the_same_hosts(
-    now: datetime, tmp_path: Path, installation: Installation, wiring: Wiring
-) -> None:
+def test_an_export_read_elsewhere_gives_the_same_hosts(now: datetime, tmp_path: Path) -> None:
     private = fill(now, tmp_path)
     text = host_files.export_yaml()
     assert private.splitlines()[1] not in text
     assert "PRIVATE" not in text
 
-    installation.restore(wiring)
-    db.session.remove()
+    with writing() as session:
+        for model in (Slot, Job, Host, Instance, Setting):
+            session.execute(sa.delete(model))
     instances.create_instance(ODOO_HTTP, actor=ALICE, now=now)
     found = host_files.read_yaml(text, now)
     assert problems(found) == []
