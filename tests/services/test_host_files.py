@@ -63,6 +63,12 @@ def test_the_template_is_a_csv_that_passes(now: datetime) -> None:
     assert found.rows[0].draft.paths == "/etc\n/srv/www"
 
 
+def test_the_docs_name_every_column() -> None:
+    document = (Path(__file__).parents[2] / "docs/hosts.md").read_text()
+
+    assert [name for name in host_files.CSV_COLUMNS if f"`{name}`" not in document] == []
+
+
 @pytest.mark.parametrize("before", ["\ufeff", ""])
 @pytest.mark.parametrize("separator", [";", "\t", ","])
 def test_what_spreadsheets_write_is_read(now: datetime, before: str, separator: str) -> None:
