@@ -200,6 +200,7 @@ def shoot(tmp_path: Path) -> Shoot:
 
     def shoot_page(page: Page, name: str) -> None:
         size = page.viewport_size or DESKTOP
+        page.evaluate("window.scrollTo(0, 0)")
         tall = page.evaluate("document.fonts.ready.then(() => document.documentElement.scrollHeight)")
         page.set_viewport_size({"width": size["width"], "height": min(max(tall, size["height"]), TALLEST)})
         page.screenshot(path=directory / f"{name}.png", animations="disabled", caret="hide")

@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 
+from tests.browser.seed_hosts import add_host
 from tests.browser.seed_restores import add_restores
 from tests.support.app import ALICE, BOB, let_in_the_cast
 from tests.support.factories import make_archive, make_run
@@ -163,6 +164,7 @@ def fill(app: Flask, port: int, filestore: Path, *, now: datetime) -> None:
         pause_instance(instances["stark-archive"], reason="moved to a new host", until=None, actor=ALICE, now=now)
         until = now + timedelta(days=1)
         mute_instance(instances["hooli-warehouse"], reason="line is down", until=until, actor=ALICE, now=now)
+        add_host(now)
         db.session.remove()
 
 

@@ -125,8 +125,14 @@ def switch_the_job_off(page: Page) -> None:
     """So that nothing changes while the rest is looked at."""
     here = page.url
     page.locator("#run-head .crumbs").get_by_role("link", name=NAME).click()
-    page.locator("#jobs details.menu summary").click()
-    page.locator("#jobs").get_by_role("button", name="Disable").click()
+    menu = page.locator("#jobs details.menu")
+    menu.locator("summary").click()
+    for _ in range(12):
+        print("OPEN", menu.get_attribute("open"), page.locator("#jobs").get_attribute("hx-trigger"))
+        page.wait_for_timeout(250)
+    page.locator("#jobs").get_by_role("link", name="Every minute").click()
+    page.locator("details.menu summary[aria-label='More actions']").click()
+    page.get_by_role("button", name="Disable").click()
     expect(page.get_by_text("Disabled Every minute.")).to_be_visible()
     shown = page.get_by_role("heading", name=NAME)
     expect(shown).to_be_visible()

@@ -85,6 +85,22 @@ PAGES = {
     "refresh-edit": "{refresh}/edit",
     "upload": "/restore-points/upload",
     "uploaded": "{uploaded}",
+    "hosts": "/hosts",
+    "hosts-import": "/hosts/import",
+    "host": "{host}",
+    "host-restore-points": "{host}/restore-points",
+    "host-settings": "{host}/settings",
+    "host-edit": "{host}/edit",
+    "host-job-new": "{host}/jobs/new",
+    "host-new": "/instances/new?kind=host",
+    "run-emptied": "{emptied}",
+    "snapshot": "{snapshot}",
+    "snapshot-files": "{snapshot}/files?path=/srv/www",
+    "snapshot-search": "{snapshot}/search?q=nginx",
+    "snapshot-changes": "{snapshot}/changes",
+    "snapshot-restore": "{snapshot}/restore?path=/etc/hosts&path=/etc/nginx",
+    "snapshot-dry-run": "{dry_run}",
+    "snapshot-confirm": "{dry_run}/confirm",
     "audit": "/audit?check=1",
     "users": "/users",
     "user-new": "/users/new",
@@ -110,6 +126,7 @@ SHOWN = (
     ),
     *("restore-confirm", "restore-done", "drill", "restore-points", "job-retention", "job-retention-frozen"),
     *("job-edit-rules", "restore-points-trash", "restore-point-delete"),
+    *("hosts", "host", "snapshot", "snapshot-files", "snapshot-changes", "snapshot-dry-run"),
 )
 
 Visit = Callable[..., None]
@@ -166,6 +183,11 @@ def places(browser: Any, holdfast: Holdfast) -> dict[str, str]:
         answer = context.request.get(f"/api/v1/admin/background-tasks?task_type={kind}&status={status}&limit=1").json()
         return int((answer["tasks"] if isinstance(answer, dict) else answer)[0]["id"])
 
+    def failed(emptied: bool) -> int:
+        rows = context.request.get("/api/v1/runs?status=failed").json()["runs"]
+        return int(next(row["id"] for row in rows if (row["error_code"] == "source_emptied") is emptied))
+
+    snapshot = context.request.get("/api/v1/snapshots").json()["snapshots"][0]
     checks = context.request.get("/api/v1/admin/background-tasks?task_type=restore_check&limit=9").json()
     checks = checks["tasks"] if isinstance(checks, dict) else checks
     archives = csv.DictReader(io.StringIO(context.request.get("/restore-points.csv").text()))
@@ -179,7 +201,11 @@ def places(browser: Any, holdfast: Holdfast) -> dict[str, str]:
         "restore_failed": f"/restores/{newest('restore', 'failed')}",
         "drill": f"/drills/{newest('drill', 'completed')}",
         "drill_failed": f"/drills/{newest('drill', 'failed')}",
-        "failed": f"/runs/{newest('backup', 'failed')}",
+        "failed": f"/runs/{failed(False)}",
+        "emptied": f"/runs/{failed(True)}",
+        "host": f"/instances/{snapshot['instance_id']}",
+        "snapshot": f"/snapshots/{snapshot['id']}",
+        "dry_run": f"/snapshot-restores/{newest('snapshot_restore', 'completed')}",
         "warnings": f"/runs/{newest('backup', 'completed_with_warnings')}",
         "test": f"/tasks/{newest('connection_test', 'completed')}",
         "point": context.request.get("/restore-points.csv").text().splitlines()[1].split(",")[0],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -45,8 +46,10 @@ class SeededHost:
     snapshot_ids: tuple[int, ...]
 
 
-def seed_host(source: Path, now: datetime, **changes: Any) -> SeededHost:
-    """Three days of snapshots of a small tree that changes a little each day."""
+def seed_host(
+    source: Path, now: datetime, *, between: Callable[[int], None] = lambda job_id: None, **changes: Any
+) -> SeededHost:
+    """Three days of snapshots of a small tree that changes a little each day. ``between`` comes before the last one."""
     fill_day(source, 0)
     draft = InstanceDraft(**{name: getattr(HOST, name) for name in HOST.__dataclass_fields__} | changes)
     instance_id = create_instance(draft, actor=ALICE, now=now - timedelta(days=4)).id
@@ -57,6 +60,8 @@ def seed_host(source: Path, now: datetime, **changes: Any) -> SeededHost:
     base: SnapshotPlace | None = None
     for day in range(3):
         fill_day(source, day)
+        if day == 2:
+            between(job_id)
         base = _store(source, instance_id, job_id, base=base, at=now - timedelta(days=2 - day, hours=6), ids=ids)
     return SeededHost(instance_id, job_id, tuple(ids))
 
@@ -65,15 +70,20 @@ def fill_day(source: Path, day: int) -> None:
     """What the host holds that day: most of it stays, one file is new, one changes, one goes."""
     for name in ("etc/nginx", "etc/ssh", "home/bob", "opt/odoo/addons/crm_acme", "srv/www", "var/empty"):
         (source / name).mkdir(parents=True, exist_ok=True)
-    (source / "etc/hosts").write_text("127.0.0.1 localhost\n" * (day + 1))
-    (source / "etc/nginx/nginx.conf").write_text("worker_processes auto;\n")
-    (source / "opt/odoo/odoo.conf").write_text("[options]\ndbfilter = ^acme$\n")
-    (source / "opt/odoo/addons/crm_acme/__manifest__.py").write_text("{'name': 'CRM of Acme'}\n")
-    (source / "srv/www/index.html").write_text("<h1>hello</h1>\n" * 400)
-    for number in range(24):
-        (source / f"srv/www/picture-{number:03d}.jpg").write_bytes(bytes([number]) * 20_000)
-    (source / f"home/bob/notes day {day}.txt").write_text("remember\n")
-    Path(os.fsdecode(os.fsencode(source) + b"/home/bob/caf\xe9 <b>.txt")).write_text("not UTF-8\n")
+    files: dict[str, bytes] = {
+        "etc/hosts": b"127.0.0.1 localhost\n" * (day + 1),
+        "etc/nginx/nginx.conf": b"worker_processes auto;\n",
+        "opt/odoo/odoo.conf": b"[options]\ndbfilter = ^acme$\n",
+        "opt/odoo/addons/crm_acme/__manifest__.py": b"{'name': 'CRM of Acme'}\n",
+        "srv/www/index.html": b"<h1>hello</h1>\n" * 400,
+        f"home/bob/notes day {day}.txt": b"remember\n",
+        os.fsdecode(b"home/bob/caf\xe9 <b>.txt"): b"not UTF-8\n",
+        **{f"srv/www/picture-{number:03d}.jpg": bytes([number]) * 20_000 for number in range(24)},
+    }
+    for name, content in files.items():
+        file = source / name
+        if not file.exists() or file.read_bytes() != content:
+            file.write_bytes(content)
     if not (source / "srv/www/current").is_symlink():
         (source / "srv/www/current").symlink_to("/srv/www/index.html")
     if day == 2:

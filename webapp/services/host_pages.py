@@ -14,6 +14,9 @@ from webapp.services.instance_keys import HostKey, authorized_keys_line, pinned_
 from webapp.services.snapshots import RootFacts, newest_of, root_facts
 from webapp.store.models import ConnectionTest, Host, Instance, Job, SnapshotRecord
 
+# Less than this is over before the line shows what it can.
+TELLING_BYTES = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class HostRow:
@@ -27,11 +30,6 @@ class HostRow:
     newest: SnapshotRecord | None
     root: RootFacts
 
-    @property
-    def bytes_per_second(self) -> float | None:
-        """How fast the newest snapshot came over the wire."""
-        return speed_of(self.newest)
-
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
@@ -43,11 +41,6 @@ class HostFacts:
     authorized_keys: str
     newest: SnapshotRecord | None
     root: RootFacts
-
-    @property
-    def bytes_per_second(self) -> float | None:
-        """How fast the newest snapshot came over the wire."""
-        return speed_of(self.newest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +95,9 @@ def get_host_facts(instance: Instance) -> HostFacts:
 
 def speed_of(record: SnapshotRecord | None) -> float | None:
     """Bytes per second over the wire; None when it is not known, or too little came to tell."""
-    if record is None or not record.transfer_seconds or not record.transferred_bytes:
+    if record is None or not record.transfer_seconds or (record.transferred_bytes or 0) < TELLING_BYTES:
         return None
-    return record.transferred_bytes / record.transfer_seconds
+    return (record.transferred_bytes or 0) / record.transfer_seconds
 
 
 def find_pinned(instance: Instance) -> HostKey | None:

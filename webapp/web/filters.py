@@ -21,6 +21,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from flask import Flask, current_app
 
 from webapp.core import text
+from webapp.services.host_pages import speed_of
 from webapp.services.retention_pages import draw_plan
 from webapp.web import charts, htmx
 from webapp.web.access import current_settings, request_time, signed_in
@@ -38,7 +39,7 @@ def register(app: Flask) -> None:
         size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
     )
     env.filters.update(charts.FILTERS, trigger=trigger, retention_lines=draw_plan)
-    env.filters.update(shown_path=shown_path, sent_path=sent_path)
+    env.filters.update(shown_path=shown_path, sent_path=sent_path, speed=speed)
     env.globals.update(
         icon=build_icon(Path(app.static_folder or "static") / "vendor" / "lucide"),
         poll=poll,
@@ -83,6 +84,12 @@ def size(value: int | None) -> str:
 def duration(value: float | None) -> str:
     """`7 min 41 s`, from seconds."""
     return NOTHING if value is None else text.format_duration(value)
+
+
+def speed(record: Any) -> str:
+    """`12.4 MB/s`, of a snapshot's transfer; "" where too little came to tell."""
+    found = speed_of(record)
+    return f"{text.format_size(int(found))}/s" if found else ""
 
 
 def count(value: int | None) -> str:

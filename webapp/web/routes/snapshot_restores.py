@@ -133,7 +133,7 @@ def _page(restore_id: int) -> dict[str, Any]:
         "seen": get_task_page(restore, now),
         "confirmed": confirmed,
         "why_not": snapshot_restores.why_not_confirmable(restore, now) if ready else "",
-        "changed": sum(restore.counts.values()),
+        "changed": sum(number for name, number in restore.counts.items() if name != "skipped"),
         "now": now,
     }
 
