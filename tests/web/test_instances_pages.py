@@ -47,7 +47,7 @@ def test_each_kind_has_its_form_without_javascript(alice: Browser, kind: str) ->
 def test_the_first_question_is_the_kind(alice: Browser) -> None:
     page = alice.get("/instances/new").text
 
-    assert page.count("/instances/new?kind=") == 3
+    assert page.count("/instances/new?kind=") == 4
 
 
 def test_refusals_stand_above_the_form_and_at_their_fields(alice: Browser) -> None:
