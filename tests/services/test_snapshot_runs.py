@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -478,3 +479,66 @@ def test_a_folder_goes_to_a_directory_of_this_machine(place: Place) -> None:
     assert again(restore).status is TaskStatus.COMPLETED, again(restore).error_message
     landed = Path(restore_root(), "web-files" + folder)
     assert read_source(landed) == read_source(Path(folder))
+
+
+def test_odd_names_and_kinds_come_through_every_door(place: Place) -> None:
+    shutil.rmtree(place.source)
+    make_tree(place.source, files=5)
+    run = place.snapshot()
+    record = snapshots.find_of_run(run.id)
+    assert record is not None, run.error_message
+    archive_id, names = record.archive_id, [b"latin-1 \xe9\xff", b"new\nline", b"-rf", b"[bracket]"]
+    source = read_source(place.source)
+    odd = [os.fsdecode(os.fsencode(place.source) + b"/odd/" + name) for name in names]
+
+    listing = snapshot_files.browse(archive_id, f"{place.source}/odd", limit=1000)
+    found = snapshot_files.search(archive_id, "latin-1")
+    assert set(odd) <= {entry.path for entry in listing.entries}
+    assert odd[0] in [one.path for one in found]
+    assert b"".join(snapshot_files.zip_stream(archive_id, odd, actor=ALICE, now=clock()))
+    for path in odd:
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+    wish = FileRestoreWish(archive_id, tuple(odd), SnapshotTarget.HOST, "/")
+    preview_id = snapshot_restores.request_dry_run(wish, actor=ALICE, now=clock()).id
+    snapshot_restores.execute_restore(preview_id, clock=clock)
+    preview = snapshot_restores.get_restore(preview_id)
+    assert preview.status is TaskStatus.COMPLETED, (preview.error_message, preview.hint)
+    digest = snapshot_restores.preview_digest(preview)
+    restore_id = snapshot_restores.confirm(preview_id, digest=digest, actor=ALICE, now=clock()).id
+    snapshot_restores.execute_restore(restore_id, clock=clock)
+    after = read_source(place.source)
+    assert {name: fact.content for name, fact in after.items()} == {name: fact.content for name, fact in source.items()}
+
+
+def test_the_commands_on_the_page_put_a_snapshot_back(place: Place, tmp_path: Path) -> None:
+    make_tree(place.source, files=5)
+    record = place.good()
+    (command,) = snapshots.snapshot_commands(record.archive_id)
+    away = tmp_path / "elsewhere"
+    away.mkdir()
+
+    subprocess.run(command, shell=True, cwd=away, check=True)
+
+    assert read_source(Path(f"{away}/restored{place.source}")) == read_source(place.source)
+
+
+def test_what_no_row_can_hold_is_a_problem_and_no_crash(place: Place) -> None:
+    directory = os.fsencode(place.root / "web-01")
+    os.makedirs(directory + b"/2026-01-05 \xff")
+    os.makedirs(directory + b"/2026-01-06 " + b"L" * 130)
+    record = place.good()
+    with writing() as session:
+        session.execute(sa.delete(SnapshotRecord).where(SnapshotRecord.archive_id == record.archive_id))
+        session.execute(sa.delete(Archive).where(Archive.id == record.archive_id))
+    manifest = Path(place_of(record).path) / "snapshot.json"
+    manifest.write_text(manifest.read_text().replace('"directory_count": ', '"directory_count": 99999999999999999999'))
+
+    task = snapshot_discovery.request_discovery(place.instance_id, actor=ALICE, now=clock())
+    snapshot_discovery.execute_discovery(task.id, clock=clock)
+    sweeper.sweep(clock())
+
+    task = again(task)
+    assert task.status.is_final
+    assert task.error_code is None, task.error_message
+    assert len(task.details["problems"]) == 3, task.details
+    assert snapshots.list_snapshots(SnapshotFilter(place.instance_id))[1] == 0

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
+from tests.support.app import ALICE
 from tests.support.host_rows import make_host, make_host_job, make_host_run
 from tests.support.host_trees import make_tree
 from tests.support.snapshots import STARTED, store_snapshot
@@ -27,7 +28,7 @@ from webapp.core.status import (
     VerificationStatus,
 )
 from webapp.engine.snapshots.places import open_root
-from webapp.services import snapshot_removals, snapshot_sweep, sweeper
+from webapp.services import snapshot_discovery, snapshot_removals, snapshot_sweep, sweeper
 from webapp.store.claims import claim_task
 from webapp.store.db import db, writing
 from webapp.store.models import Archive, Instance, Run, SnapshotRecord, SnapshotRemoval
@@ -228,3 +229,13 @@ def test_clearing_up_makes_nobody_wait(place: Place) -> None:
         snapshot_sweep.finish_cut_off(where, snapshot_sweep.Spell(0))
 
     assert left.exists()
+
+
+def test_discovery_leaves_a_working_run_its_tree(place: Place) -> None:
+    run_id = place.running(until=LATER + timedelta(hours=1))
+    store_snapshot(place.source, place.at(), run_id=run_id)
+    task = snapshot_discovery.request_discovery(place.instance_id, actor=ALICE, now=LATER)
+
+    snapshot_discovery.execute_discovery(task.id, clock=lambda: LATER)
+
+    assert records() == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -19,7 +19,8 @@ from webapp.core.actors import Actor
 from webapp.core.errors import InvalidInput, StoreError
 from webapp.core.snapshot_manifest import SnapshotManifest
 from webapp.core.snapshot_plans import FoundSnapshot
-from webapp.core.status import ACTIVE_STATUSES, ArchiveOrigin, ErrorCode, JobKind, TaskType
+from webapp.core.status import ACTIVE_STATUSES, ArchiveOrigin, ErrorCode, JobKind, TaskStatus, TaskType
+from webapp.core.text import strip_controls
 from webapp.engine.snapshots.found import list_found
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
@@ -29,11 +30,13 @@ from webapp.services.snapshot_places import find_at, root_of
 from webapp.services.snapshot_rows import NewSnapshot, add_snapshot, link_base, report_in
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, release, writing
-from webapp.store.models import Host, Instance, Job, SnapshotDiscovery, SnapshotRecord
+from webapp.store.models import Host, Instance, Job, Run, SnapshotDiscovery, SnapshotRecord
 
 TIME_LIMIT_SECONDS = 3600
 MOST_PROBLEMS = 200
 LONGEST_ROOT = 1024
+LONGEST_NAME = 128
+MOST_COUNTED = 2**53
 
 
 def request_discovery(instance_id: int, *, backup_root: str = "", actor: Actor, now: datetime) -> SnapshotDiscovery:
@@ -164,17 +167,45 @@ def take_in(
     fallback = _only_job(session, instance.id)
     records: list[SnapshotRecord] = []
     for one in found:
-        known = find_at(one.place)
+        if one.manifest is not None and is_of_running_run(session, one.manifest):
+            continue
+        problem = why_not_stored(one)
+        known = find_at(one.place) if not problem else None
+        problem = problem or one.problem or _belongs_elsewhere(session, instance, one.manifest)
         if known is not None:
             result.known += 1
             records.append(known)
-        elif problem := one.problem or _belongs_elsewhere(session, instance, one.manifest):
-            result.problems.append(f"{one.place.name}: {problem}")
+        elif problem:
+            result.problems.append(strip_controls(f"{one.place.name}: {problem}", 500))
         else:
             records.append(add_snapshot(session, _new(session, instance, one, fallback, now), now=now))
             result.archive_ids.append(records[-1].archive_id)
     for record in records:  # once more: a base may have come after what was made of it
         link_base(session, record)
+
+
+def is_of_running_run(session: Session, manifest: SnapshotManifest) -> bool:
+    """Whether the run that made it still works: then it is about to write the rows itself."""
+    run = session.get(Run, manifest.run_id, populate_existing=True)
+    return run is not None and run.status is TaskStatus.RUNNING and run.fence == manifest.fence
+
+
+def why_not_stored(found: FoundSnapshot) -> str:
+    """Why no row can hold it, as a sentence; "" when one can. Whatever lies on disk may have been written by anybody."""
+    manifest = found.manifest
+    texts = [found.place.name, *((manifest.base,) if manifest is not None else ())]
+    if any(len(text) > LONGEST_NAME or not _is_utf8(text) for text in texts):
+        return f"its name, or its base's, is longer than {LONGEST_NAME} characters or is not UTF-8."
+    counts = [value for value in asdict(manifest).values() if isinstance(value, int)] if manifest is not None else []
+    return "its manifest has numbers that no tree can have." if any(count > MOST_COUNTED for count in counts) else ""
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _belongs_elsewhere(session: Session, instance: Instance, manifest: SnapshotManifest | None) -> str:

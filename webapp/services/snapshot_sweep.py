@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from webapp.core.errors import StoreError, TaskStopped
 from webapp.core.snapshot_manifest import SnapshotManifest
 from webapp.core.snapshot_plans import FoundSnapshot, SnapshotPlace
-from webapp.core.status import ArchiveState, ErrorCode, SnapshotLayout, TaskStatus
+from webapp.core.status import ArchiveState, ErrorCode
 from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots.found import exists, find_promoted, list_found
 from webapp.engine.snapshots.places import REMOVING, list_partials, open_root
@@ -231,27 +231,20 @@ def take_in_unknown(where: HostDirectory, now: datetime) -> int:
         return 0
     open_root(where.root)
     found = [one for one in list_found(where.root, where.directory) if one.place.name in names - known]
-    mine = [one for one in found if _is_left_behind(one, where.instance_id)]
-    if not mine:
-        return 0
     result = Taken()
     with writing() as session:
-        take_in(session, session.get_one(Instance, where.instance_id), mine, result, now=now)
+        instance = session.get_one(Instance, where.instance_id)
+        mine = [one for one in found if _is_left_behind(one, instance)]
+        take_in(session, instance, mine, result, now=now)
     for archive_id in result.archive_ids:
         logger.warning("took in a snapshot that no run stands for: %s", archive_id)
     return len(result.archive_ids)
 
 
-def _is_left_behind(found: FoundSnapshot, instance_id: int) -> bool:
+def _is_left_behind(found: FoundSnapshot, instance: Instance) -> bool:
+    """Whether it is whole and of this very host; what else lies there waits for a person who asks for discovery."""
     manifest = found.manifest
-    if manifest is None or found.problem or found.place.layout is not SnapshotLayout.OURS:
-        return False
-    instance = db.session.get(Instance, instance_id, populate_existing=True)
-    run = db.session.get(Run, manifest.run_id, populate_existing=True)
-    release()  # a run that has ended is read before its rows, which were committed with it
-    if instance is None or manifest.instance_uid != instance.uid:
-        return False
-    return run is None or run.status is not TaskStatus.RUNNING or run.fence != manifest.fence
+    return manifest is not None and not found.problem and manifest.instance_uid == instance.uid
 
 
 def clear_partials(where: HostDirectory, now: datetime, spell: Spell) -> int:

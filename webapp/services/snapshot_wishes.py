@@ -90,8 +90,8 @@ def _target_path(wish: FileRestoreWish) -> str:
             return directory_below_root(path)
         except InvalidInput as error:
             raise InvalidInput(error.message, field="target_path", hint=error.hint) from None
-    if not path.startswith("/") or not _is_plain(path) or len(path) > LONGEST_TARGET:
-        raise InvalidInput("Write the target as an absolute path.", field="target_path")
+    if not path.startswith("/") or not _is_plain(path) or len(path) > LONGEST_TARGET or not path.isprintable():
+        raise InvalidInput("Write the target as an absolute path of printable characters.", field="target_path")
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
