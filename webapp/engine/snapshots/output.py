@@ -122,6 +122,8 @@ _VANISHED = re.compile(rb'(?:file|directory) has vanished: "(.*)"')
 _LOCAL = re.compile(rb"rsync: \[(?:receiver|generator|Receiver)\] (?!.*failed verification)(.*)", re.DOTALL)
 # «rsync: [sender] send_files failed to open "/x": Permission denied (13)»; «[sender]» came with rsync 3.2.3.
 _OF_PATH = re.compile(rb'rsync: (?:\[\w+\] )?(\w+)\W.*?"(/.*)".*?: (.*?)(?: \([0-9]+\))?$', re.DOTALL)
+# rrsync (rsync 3.4.2 and newer) lets rsync see the directory it is limited to through an open descriptor.
+_PINNED = re.compile(rb"/proc/self/fd/[0-9]+(?:/\.)?(?=/.)")
 _UNVERIFIED = re.compile(rb"ERROR: (.+) failed verification -- update (?:discarded|put into partial)")
 _ENDING = re.compile(
     rb"rsync error: |rsync: connection unexpectedly closed|IO error encountered|WARNING: .* \(will try"
@@ -158,7 +160,7 @@ class Complaints:
             _keep(self.local, found[1])
             return Complaint.LOCAL
         if found := _OF_PATH.match(line):
-            self._add(unescape(found[2]), found[3].decode("ascii", "replace"))
+            self._add(_as_asked(unescape(found[2])), found[3].decode("ascii", "replace"))
             return Complaint.HOST
         if found := _UNVERIFIED.match(line):
             self._add(b"/" + unescape(found[1].strip(b'"')).lstrip(b"/"), "it kept changing while it was read")
@@ -171,6 +173,12 @@ class Complaints:
         self.unreadable_count += 1
         if len(self.unreadable) < MAX_COMPLAINTS:
             self.unreadable.setdefault(path, reason)
+
+
+def _as_asked(path: bytes) -> bytes:
+    """The path in the words in which it was asked for."""
+    pinned = _PINNED.match(path)
+    return path[pinned.end() :] if pinned else path
 
 
 def _keep(kept: list[str], line: bytes) -> None:
