@@ -52,6 +52,7 @@ _SSH_SAYS = (
     "incorrect passphrase",
     "client_loop: send disconnect",
 )
+_SSH_BEGINS = ("ssh: ", "Load key", "kex_exchange", "Connection ")
 
 _OPTIONS = (
     "BatchMode=yes",
@@ -170,15 +171,9 @@ def rsync_shell(plan: SshPlan) -> Iterator[tuple[list[str], str]]:
 
 def explain(plan: SshPlan, stderr: str) -> SourceError | None:
     """What a failure of SSH means to the operator, where rsync's stderr has one; None when SSH said nothing."""
-    text = strip_controls(stderr)
-    said = any(words in text for words in _SSH_SAYS)
-    said = said or any(
-        line.startswith(("ssh:", "Load key", "kex_exchange", "Connection ")) for line in text.splitlines()
-    )
-    if not said:
-        return None
-    of_ssh = "\n".join(line for line in text.splitlines() if line.strip() and not line.startswith("rsync"))
-    return _explained(plan, of_ssh)
+    lines = [line for line in strip_controls(stderr).splitlines() if line.strip() and not line.startswith("rsync")]
+    said = any(words in line for line in lines for words in _SSH_SAYS)
+    return _explained(plan, "\n".join(lines)) if said or any(line.startswith(_SSH_BEGINS) for line in lines) else None
 
 
 def scan_host_key(host: str, port: int = 22) -> str:

@@ -18,6 +18,7 @@ WHOLE_HOST = ("/",)
 KINDS = ("xxh128", "md5")
 # Marks the lines of our own in rsync's output: which change, its digest, its size, its name.
 LINE_MARK = "HF "
+SECLUDED = "--secluded-args"
 QUESTION_SECONDS = 60
 _VERSION = re.compile(r"version v?(\d+)\.(\d+)(?:\.(\d+))?")
 
@@ -136,12 +137,12 @@ def question_words(question: Question) -> list[str]:
     words.append(f"--timeout={min(max(int(question.plan.timeout_seconds), 1), QUESTION_SECONDS)}")
     if question.paths != WHOLE_HOST:
         words += ["--relative", "--no-implied-dirs", "--from0", "--files-from=-"]
-    return [*words, "--secluded-args"] if question.secluded else words
+    return [*words, SECLUDED] if question.secluded else words
 
 
 def _flags(pull: Pull) -> list[str]:
     chosen = {
-        "--secluded-args": pull.secluded,
+        SECLUDED: pull.secluded,
         "--checksum": pull.reread,
         "--one-file-system": pull.plan.one_file_system,
         f"--bwlimit={int(pull.plan.bandwidth_kib)}": pull.plan.bandwidth_kib > 0,

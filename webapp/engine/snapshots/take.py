@@ -14,6 +14,7 @@ from webapp.core.status import ErrorCode, SnapshotLayout, VerificationLevel
 from webapp.core.text import format_count, format_duration, format_size, plural
 from webapp.engine.disk import disk_error
 from webapp.engine.report import Reporter
+from webapp.engine.snapshots.command import SECLUDED
 from webapp.engine.snapshots.found import read_manifest
 from webapp.engine.snapshots.guard import require_source
 from webapp.engine.snapshots.listing import BaseList, ListTotals, write_list
@@ -36,6 +37,11 @@ class _Base:
     def digest(self) -> str:
         """The kind of the digests in its list."""
         return self.manifest.digest if self.manifest else ""
+
+    @property
+    def is_secluded(self) -> bool:
+        """False when the host did not take ``--secluded-args`` then: it is not asked again, for that costs a connection."""
+        return self.manifest is None or SECLUDED in self.manifest.options
 
     @property
     def listed(self) -> BaseList | None:
@@ -80,7 +86,12 @@ def _bring(plan: SnapshotPlan, reporter: Reporter) -> _Brought:
     base = _find_base(plan, reporter)
     data, log = f"{begun.path}/{DATA}", f"{begun.path}/{DIGESTS_LOG}"
     reporter.step("transfer", "Transfer", f"rsync from {plan.host.ssh.host}")
-    ways = Ways(digest=base.digest if base else "", reread=begun.reread, reserve_bytes=plan.reserve_bytes)
+    ways = Ways(
+        digest=base.digest if base else "",
+        reread=begun.reread,
+        secluded=base is None or base.is_secluded,
+        reserve_bytes=plan.reserve_bytes,
+    )
     try:
         with open(log, "wb") as digests:
             tree = base.place.tree if base else None

@@ -62,11 +62,13 @@ class Ways:
     """How a pull is to be done beside its plan.
 
     ``digest`` is the kind that the base's list has ("" for none), kept where the host can. ``reread`` trusts no size and time
-    of what is there already, and compares contents. ``reserve_bytes`` stay free on the disk, or the pull is ended.
+    of what is there already, and compares contents. ``secluded`` False: the host is known not to take ``--secluded-args``.
+    ``reserve_bytes`` stay free on the disk, or the pull is ended.
     """
 
     digest: str = ""
     reread: bool = False
+    secluded: bool = True
     reserve_bytes: int = 0
 
 
@@ -82,7 +84,7 @@ def pull(
     """
     ways = ways or Ways()
     began = time.monotonic()
-    call = Pull(plan, data, base_tree, reread=ways.reread)
+    call = Pull(plan, data, base_tree, secluded=ways.secluded, reread=ways.reread)
     program = find_rsync()
     watch = Watch(data, ways.reserve_bytes, reporter)
     ended = call_rsync(call, program, digest=ways.digest, digests=digests, watch=watch)
