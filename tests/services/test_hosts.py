@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,23 @@ import sqlalchemy as sa
 
 from tests.support.app import ALICE, BOB, RecordingQueue
 from tests.support.drafts import HOST, NIGHTLY, NIGHTLY_SNAPSHOT, ODOO_HTTP, ODOO_POSTGRES, changed, changed_job
+from tests.support.factories import make_archive, make_job, make_run
 from tests.support.sshd import make_key
 from webapp.core.errors import InvalidInput, NotFound
 from webapp.core.plans import Secret
 from webapp.core.snapshot_plans import FILES
-from webapp.core.status import ArchiveFormat, Content, DrillPolicy, ErrorCode, SlotState, VerificationLevel
-from webapp.services import host_jobs, hosts, instance_keys, instances, jobs, refresh_jobs, refresh_pages, schedule
+from webapp.core.status import ArchiveFormat, Content, DrillPolicy, ErrorCode, SlotState, TaskStatus, VerificationLevel
+from webapp.services import (
+    fleet,
+    host_jobs,
+    hosts,
+    instance_keys,
+    instances,
+    jobs,
+    refresh_jobs,
+    refresh_pages,
+    schedule,
+)
 from webapp.services.drafts import InvalidDraft
 from webapp.services.hosts import Chosen, Whose
 from webapp.services.instance_plans import secrets_of, source_plan
@@ -333,3 +344,23 @@ def test_no_copy_is_made_of_a_host(now: datetime) -> None:
     with pytest.raises(InvalidDraft) as refused:
         refresh_jobs.create_refresh_job(draft, actor=ALICE, now=now)
     assert "source_instance_id" in {problem.field for problem in refused.value.problems}
+
+
+def test_a_job_that_rides_along_hides_no_other_job_that_is_late(now: datetime) -> None:
+    host = add_host(now)
+    whole = make_job(host, now, name="All", content=Content.FILES, format=ArchiveFormat.SNAPSHOT)
+    riding = make_job(
+        host, now, name="Odd ends", content=Content.FILES, format=ArchiveFormat.SNAPSHOT, paths=["/etc/odoo"]
+    )
+    for job, age in ((whole, timedelta(days=9)), (riding, timedelta(hours=2))):
+        run = make_run(
+            job, now - age, database_name=FILES, content=Content.FILES, format=ArchiveFormat.SNAPSHOT,
+            status=TaskStatus.COMPLETED, started_at=now - age, completed_at=now - age,
+        )  # fmt: skip
+        make_archive(run, now - age, relative_path=f"snapshots/0/web-01/{job.id}")
+
+    row = fleet.get_fleet_row(instances.get_instance(host.id), now)
+
+    assert (row.state, row.databases) == (fleet.FleetState.OVERDUE, (FILES,))
+    assert row.verified_at == now - timedelta(days=9)
+    assert row.newest_at == now - timedelta(hours=2)

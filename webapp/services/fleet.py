@@ -19,6 +19,7 @@ from sqlalchemy.orm import aliased
 from webapp.core.status import (
     ACTIVE_STATUSES,
     ArchiveState,
+    Content,
     ErrorCode,
     JobKind,
     TaskStatus,
@@ -104,12 +105,20 @@ class FleetRow:
         return summarise(self.marks)
 
 
+# What restore points are of: a database, or the files that one job of a host takes (its jobs take different paths).
+_Subject = tuple[str, int | None]
+
+
+def _subject(database: str, content: Content, job_id: int | None) -> _Subject:
+    return (database, job_id if content is Content.FILES else None)
+
+
 class _LastRun(NamedTuple):
     """What is asked of the newest run of a job and database; whole rows would be thousands of texts."""
 
     id: int
     status: TaskStatus
-    database_name: str
+    subject: _Subject
     error_message: str
     hint: str
 
@@ -118,7 +127,7 @@ class _LastRun(NamedTuple):
 class _Facts:
     marks: dict[int, tuple[RunMark, ...]] = field(default_factory=dict)
     last: dict[int, list[_LastRun]] = field(default_factory=lambda: defaultdict(list))
-    newest: dict[int, dict[str, datetime]] = field(default_factory=lambda: defaultdict(dict))
+    newest: dict[int, dict[_Subject, datetime]] = field(default_factory=lambda: defaultdict(dict))
     unverified: dict[int, Archive] = field(default_factory=dict)
     drills: dict[int, DrillFacts] = field(default_factory=dict)
     frozen: dict[int, str] = field(default_factory=dict)
@@ -178,24 +187,26 @@ def _gather_last_runs(facts: _Facts, ids: Sequence[int]) -> None:
         )
         .subquery()
     )
-    columns = sa.select(Run.instance_id, Run.id, Run.status, Run.database_name, Run.error_message, Run.hint)
+    of_run = sa.select(Run.instance_id, Run.database_name, Run.content, Run.job_id)
+    columns = of_run.add_columns(Run.id, Run.status, Run.error_message, Run.hint)
     newest = columns.where(Run.id.in_(sa.select(inner.c.id).where(inner.c.n == 1)))
-    for instance_id, run_id, status, database, message, hint in db.session.execute(newest):
+    for instance_id, database, content, job_id, run_id, status, message, hint in db.session.execute(newest):
         assert instance_id is not None
-        facts.last[instance_id].append(_LastRun(run_id, status, database, message, hint))
+        facts.last[instance_id].append(_LastRun(run_id, status, _subject(database, content, job_id), message, hint))
 
 
 def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:
     stored = sa.and_(Archive.instance_id.in_(ids), Archive.state == ArchiveState.STORED)
+    files_of = sa.case((Archive.content == Content.FILES, Archive.job_id))
     newest = (
-        sa.select(Archive.instance_id, Archive.database_name, sa.func.max(Archive.taken_at))
+        sa.select(Archive.instance_id, Archive.database_name, files_of, sa.func.max(Archive.taken_at))
         .where(stored, Archive.verification_status == VerificationStatus.PASSED)
         .where(Archive.drill_status != VerificationStatus.FAILED)
-        .group_by(Archive.instance_id, Archive.database_name)
+        .group_by(Archive.instance_id, Archive.database_name, files_of)
     )
-    for instance_id, database, at in db.session.execute(newest):
+    for instance_id, database, job_id, at in db.session.execute(newest):
         assert instance_id is not None
-        facts.newest[instance_id][database] = at
+        facts.newest[instance_id][database, job_id] = at
     sums = (
         sa.select(Archive.instance_id, sa.func.count(), sa.func.sum(Archive.size_bytes))
         .where(stored)
@@ -210,6 +221,7 @@ def _gather_archives(facts: _Facts, ids: Sequence[int]) -> None:
         later.database_name == Archive.database_name,
         later.state == ArchiveState.STORED,
         later.taken_at > Archive.taken_at,
+        sa.or_(Archive.content != Content.FILES, Archive.job_id.is_(None), later.job_id == Archive.job_id),
     )
     unproven = sa.select(Archive).where(stored, Archive.verification_status != VerificationStatus.PASSED, ~newer)
     for archive in db.session.scalars(unproven):
@@ -236,8 +248,9 @@ def _gather_jobs(facts: _Facts, ids: Sequence[int]) -> None:
 
 def _row(instance: Instance, facts: _Facts, now: datetime) -> FleetRow:
     newest = facts.newest[instance.id]
-    databases = sorted({run.database_name for run in facts.last[instance.id] if run.database_name != "*"} | set(newest))
-    wanted = {run.database_name for run in facts.last[instance.id]} - {"*"} or set(newest)
+    wanted = {run.subject for run in facts.last[instance.id] if run.subject[0] != "*"}
+    databases = sorted({name for name, _ in {*wanted, *newest}})
+    wanted = wanted or set(newest)
     oldest = min((newest[name] for name in wanted if name in newest), default=None)
     late_at = now - timedelta(hours=instance.target_age_hours)
     is_late = bool(wanted) and any(newest.get(name) is None or newest[name] < late_at for name in wanted)
