@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -150,9 +149,6 @@ def test_f31_a_name_that_leads_elsewhere_writes_nothing_there(
 
 def test_f31_devices_links_and_setuid_of_a_host_never_become_real_here(server: SshServer, tmp_path: Path) -> None:
     source = make_tree(tmp_path / "source", files=5)
-    with socket.socket(socket.AF_UNIX) as listener:
-        os.chdir(source)
-        listener.bind("kinds/live socket")
     partial = make_partial(open_root(str(tmp_path / "root"), create=True).path, "web-01", 1)
     (tmp_path / "scripts").mkdir()
     plan = HostPlan(server.plan(), ("/",), timeout_seconds=20)

@@ -26,8 +26,15 @@ def free_bytes(directory: str | int) -> int:
 
 
 def require_free(directory: str | int, needed: int, reserve: int) -> None:
-    """Raises StoreError(disk_full) unless ``needed`` bytes fit and ``reserve`` remains."""
+    """Raises StoreError(disk_full) unless ``needed`` bytes fit and ``reserve`` remains, and another file may be made."""
     free = free_bytes(directory)
+    facts = os.statvfs(directory)
+    if facts.f_files and not facts.f_favail:  # Some file systems count none (Btrfs).
+        raise StoreError(
+            f"The disk can hold no more files: its {facts.f_files} inodes are used up.",
+            hint=FULL_HINT,
+            code=ErrorCode.DISK_FULL,
+        )
     if free < needed + reserve:
         raise StoreError(
             f"The archive store has {format_size(free)} free; {format_size(needed + reserve)} are needed"

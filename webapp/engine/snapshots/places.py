@@ -132,7 +132,7 @@ def host_lock(root: str, directory: str) -> Iterator[None]:
     try:
         make_directory(parent)
         path = os.path.join(parent, LOCK)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise disk_error(error, f"lock {parent}") from error
     try:

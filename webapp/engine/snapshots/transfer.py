@@ -122,7 +122,7 @@ def call_rsync(
                 reporter=watch.reporter,
                 stdin=stdin_of(call.plan),
                 idle_seconds=_patience(call),
-                activity=lambda pid: bytes_read(pid, "rsync"),
+                activity=watch.activity,
                 on_error_line=complaints.take,
             ) as chunks:
                 for chunk in chunks:
@@ -167,6 +167,11 @@ class Watch:
         self._reserve = reserve_bytes
         self._looked_at = time.monotonic()
         require_free(data, 0, reserve_bytes)
+
+    def activity(self, pid: int) -> int:
+        """How much rsync has read; asked for when it says nothing, as one does that could make no more files."""
+        require_free(self._data, 0, self._reserve)
+        return bytes_read(pid, "rsync")
 
     def look(self, progress: Progress) -> None:
         """At most once a second."""
