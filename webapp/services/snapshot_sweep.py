@@ -252,8 +252,7 @@ def clear_partials(where: HostDirectory, now: datetime, spell: Spell) -> int:
     cleared = 0
     for left in list_partials(where.root, where.directory):
         rested = now.timestamp() - left.changed_at > PARTIAL_REST.total_seconds()
-        gone = where.deleted or where.instance_id is None
-        if (rested or gone) and not _is_alive(left.run_id):
+        if (rested or where.deleted) and not _is_alive(left.run_id):
             open_root(where.root)
             logger.info("clearing what run %s left in %s", left.run_id, left.path)
             cleared += remove_partial(where.root, where.directory, left.run_id, spell)
