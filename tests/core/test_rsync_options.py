@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from webapp.core.errors import InvalidInput
-from webapp.core.rsync_options import check_host_path, check_options, check_pattern
+from webapp.core.rsync_options import allowed_options, check_host_path, check_options, check_pattern
 
 
 def test_options_are_long_each_once_and_without_those_that_are_always_given() -> None:
@@ -79,3 +81,9 @@ def test_paths_lose_needless_slashes() -> None:
 def test_paths_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         check_host_path(text)
+
+
+def test_the_docs_name_every_option_that_can_be_given() -> None:
+    text = Path(__file__).parents[2].joinpath("docs/hosts.md").read_text()
+
+    assert [option for option in allowed_options() if f"`{option}`" not in text] == []
