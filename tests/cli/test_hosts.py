@@ -91,14 +91,23 @@ def test_a_hosts_own_values_stand_beside_the_shared_ones(host: Shell) -> None:
     host.json("configure-global", "--bandwidth", "1000", "--shrink-percent", "40")
 
     own = host.json(
-        "host", "configure", "web-01", "--bandwidth", "50", "--rsync-option=--compress", "--excludes", "own"
+        "host",
+        "configure",
+        "web-01",
+        "--bandwidth",
+        "50",
+        "--rsync-option=--compress",
+        "--exclude",
+        "*.log",
+        "--only-own-excludes",
+        "yes",
     )
     back = host.json("host", "configure", "web-01", "--bandwidth", "default", "--rsync-option", "default")
 
     assert own["in_force"]["bandwidth_kib"] == {"value": 50, "whose": "own"}
     assert own["in_force"]["rsync_options"] == {"value": ["--compress"], "whose": "own"}
     assert own["in_force"]["shrink_percent"] == {"value": 40, "whose": "default"}
-    assert own["in_force"]["excludes"]["whose"] == "own"
+    assert own["in_force"]["excludes"] == {"value": ["*.log"], "whose": "own"}
     assert back["in_force"]["bandwidth_kib"] == {"value": 1000, "whose": "default"}
     assert back["in_force"]["rsync_options"]["whose"] == "default"
 

@@ -15,6 +15,7 @@ from webapp.commands.restores import find_instance
 from webapp.commands.shapes import job_shape, task_shape
 from webapp.core.errors import Conflict, NotFound
 from webapp.core.status import JobKind, RetentionMode, TaskType
+from webapp.core.text import plural
 from webapp.services import jobs, retention, tasks
 from webapp.services.job_drafts import JobDraft, draft_of, new_draft
 from webapp.services.jobs import create_job, update_job
@@ -175,7 +176,8 @@ def _scheduled(job_id: int, did: str) -> Answer:
 
 def _said(task: Any) -> str:
     plan = getattr(task, "plan", None)
-    gone = f"{len(plan.get('dropped', []))} snapshots went into the trash." if plan else ""
+    number = len(plan.get("dropped", [])) if plan else 0
+    gone = f"{number} {plural(number, 'snapshot', 'snapshots')} went into the trash." if plan else ""
     return task.error_message or gone or task.progress_message
 
 

@@ -76,7 +76,7 @@ def add_host_options(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{option}", dest=field, metavar="VALUE", help=text + default)
     for option, field, text in LISTS:
         parser.add_argument(f"--{option}", dest=field, action="append", metavar="VALUE", help=f"{text}; repeatable")
-    parser.add_argument("--excludes", choices=["own", "both"], help="only its own excludes, or those of all hosts too")
+    parser.add_argument("--only-own-excludes", choices=["yes", "no"], help="those of all hosts do not count for it")
     parser.add_argument("--one-file-system", choices=["yes", "no", "default"], help="do not go into other mounts")
     parser.add_argument(
         "--rsync-option", action="append", metavar="OPTION", help="as --rsync-option=--compress, or default"
@@ -220,8 +220,8 @@ def _host_changes(arguments: Namespace) -> dict[str, Any]:
     for _, field, _ in LISTS:
         if getattr(arguments, field) is not None:
             changes[field] = "\n".join(getattr(arguments, field))
-    if arguments.excludes is not None:
-        changes["own_excludes_only"] = arguments.excludes == "own"
+    if arguments.only_own_excludes is not None:
+        changes["own_excludes_only"] = arguments.only_own_excludes == "yes"
     if arguments.one_file_system is not None:
         changes["one_file_system"] = "" if arguments.one_file_system == "default" else arguments.one_file_system
     if arguments.rsync_option is not None:
