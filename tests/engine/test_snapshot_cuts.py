@@ -41,9 +41,10 @@ def test_f33_a_cut_at_any_byte_promotes_nothing_and_the_rest_comes_later(
 ) -> None:
     chance = random.Random(7)
     plan = plan_of(ssh_server, tmp_path / "root", source)
-    for _ in range(POINTS):
-        # The conversation has about 3 kB before the first list, and 7 MB in all.
-        after = int(10 ** chance.uniform(2, 6.6))
+    for number in range(POINTS):
+        # The conversation has about 3 kB before the first list. The large file changes each time: 3 MB have always to come.
+        (source / "large").write_bytes(random.Random(number).randbytes(3_000_000))
+        after = int(10 ** chance.uniform(2, 6.4))
         with cutting_proxy(ssh_server.port, after) as proxy, pytest.raises(SourceError) as caught:
             taken(through(plan, proxy.port))
         assert caught.value.code in _CODES, (after, caught.value.message)
