@@ -197,8 +197,10 @@ def _spread(check: DraftCheck, draft: JobDraft, timing: Timing, now: datetime) -
     seconds = check.number(
         "spread_seconds", draft.spread_seconds, label="The spread in seconds", low=0, high=MOST_SPREAD_SECONDS
     )
+    if not seconds:
+        return 0
     gap = minimum_gap(timing.cron, timing.time_zone, now)
-    if seconds and timedelta(seconds=seconds) >= gap:
+    if timedelta(seconds=seconds) >= gap:
         minutes = int(gap.total_seconds() // 60)
         check.refuse("spread_seconds", f"The spread must be shorter than the time between two runs, {minutes} min.")
     return seconds
