@@ -136,6 +136,22 @@ def test_a_key_that_only_reads_cannot_put_back(estate: Estate) -> None:
     assert not (estate.source / "srv/data.bin").exists()
 
 
+def test_with_a_key_that_may_write_the_file_is_back_where_it_was(estate: Estate) -> None:
+    line = estate.json("host", "show", "web-01")["authorized_keys"]
+    kept = estate.let_in(line.replace("rrsync -ro /", "rrsync /"))
+    try:
+        dry = estate.json("snapshot", "restore", "1", "--path", "/srv/data.bin")
+        done = estate("snapshot", "restore", "--confirm", str(dry["id"]), "--wait")
+        restored = (estate.source / "srv/data.bin").read_bytes()
+    finally:
+        estate.let_in(kept)
+        (estate.source / "srv/data.bin").unlink(missing_ok=True)
+
+    assert done.code == 0, done.out + done.err
+    assert dry["counts"]["created"] == 1
+    assert len(restored) == 50_000
+
+
 def test_only_a_run_that_found_an_emptied_host_can_be_accepted(estate: Estate) -> None:
     assert estate("snapshot", "accept-loss", "1").code == 2
     assert estate("snapshot", "accept-loss", "1", "--yes").code == 4

@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import threading
@@ -86,13 +87,17 @@ class Estate:
         self.json("host", "key", name, "--accept", self.json("host", "key", name)["shown"])
         return added
 
-    def let_in(self, line: str) -> None:
-        """What a person does on the host: put the line into its authorized_keys, here for the tree that it has."""
+    def let_in(self, line: str) -> str:
+        """What a person does on the host: put the line into its authorized_keys, here for the tree that it has.
+
+        The line that lets in for reading only, to put back afterwards.
+        """
         rrsync = shutil.which("rrsync")
         assert rrsync is not None, "rrsync (of the package rsync) is needed for this test"
-        assert "rrsync -ro /" in line
-        own = line.replace("rrsync -ro /", f"{rrsync} -ro {self.source}")
+        own = re.sub(r'command="rrsync (-ro )?/"', rf'command="{rrsync} \1{self.source}"', line)
+        assert own != line
         (self.server.directory / "authorized_keys").write_text(own + "\n")
+        return line.replace("rrsync /", "rrsync -ro /")
 
 
 @contextmanager
