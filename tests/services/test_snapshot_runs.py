@@ -391,9 +391,14 @@ def test_a_root_that_is_away_is_written_to_by_nobody(place: Place) -> None:
     assert os.listdir(place.root) == []
     assert again(record.archive).state is ArchiveState.STORED
     assert snapshots.root_facts(place.instance_id).problem
+    assert "not there" in points.deletion_preview(record.archive_id, now=clock()).obstacle
+    with writing() as session:
+        session.get_one(Archive, record.archive_id).state = ArchiveState.DELETING
+    assert snapshot_removals.request_due_removals(clock()) == 0
     place.root.rmdir()
     away.rename(place.root)
     assert snapshots.root_facts(place.instance_id).problem == ""
+    assert snapshot_removals.request_due_removals(clock()) == 1
 
 
 def test_a_host_that_changed_since_is_no_fault_of_its_snapshot(place: Place) -> None:

@@ -16,7 +16,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from webapp.core.actors import Actor
-from webapp.core.errors import Conflict, InvalidInput
+from webapp.core.errors import Conflict, InvalidInput, StoreError
 from webapp.core.status import ArchiveState
 from webapp.core.text import strip_controls
 from webapp.services import audit
@@ -177,6 +177,16 @@ def _find_obstacle(archive: Archive, now: datetime) -> str:
         return f"Restore point {archive.id} is pinned. Unpin it first."
     if use := find_use(archive.id, now):
         return f"Restore point {archive.id} is {use}. Wait until that has ended."
+    return _root_away(archive)
+
+
+def _root_away(archive: Archive) -> str:
+    """Why a snapshot's tree could not be removed now: its disk is not mounted, or another tool's root has no marker of ours."""
+    try:
+        if is_snapshot(archive):
+            is_tree_there(archive.id)
+    except StoreError as error:
+        return error.message
     return ""
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 
 import sqlalchemy as sa
 
-from webapp.core.errors import NotFound
+from webapp.core.errors import NotFound, StoreError
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ArchiveFormat, ArchiveState, SnapshotLayout
 from webapp.engine.snapshots.found import exists
+from webapp.engine.snapshots.places import open_root
 from webapp.services.hosts import backup_root_of
 from webapp.store.db import db
 from webapp.store.models import Archive, Host, SnapshotRecord
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "snapshots/"
 MOST_LOOKED_AT = 200
@@ -71,6 +75,16 @@ def find_at(place: SnapshotPlace) -> SnapshotRecord | None:
 def root_of(host: Host) -> str:
     """The host's backup root without links on the way, as the engine and the rows have it."""
     return os.path.realpath(backup_root_of(host))
+
+
+def is_root_there(root: str) -> bool:
+    """Whether the backup root carries its marker; logged when it does not."""
+    try:
+        open_root(root)
+    except StoreError as error:
+        logger.warning("%s", error.message)
+        return False
+    return True
 
 
 def is_new_root(root: str) -> bool:

@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.actors import HOLDFAST
-from webapp.core.status import ACTIVE_STATUSES, ArchiveFormat, ArchiveState, TaskType
+from webapp.core.status import ACTIVE_STATUSES, ArchiveState, TaskType
 from webapp.engine.snapshots.removal import remove
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
-from webapp.services.snapshot_places import get_record, place_of
+from webapp.services.snapshot_places import get_record, is_root_there, place_of
 from webapp.services.tasks import add, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, SnapshotRecord, SnapshotRemoval
@@ -69,21 +69,25 @@ def newest_removal(archive_id: int) -> SnapshotRemoval | None:
 
 
 def request_due_removals(now: datetime) -> int:
-    """Ask for the removal of every tree whose snapshot is being deleted and that nobody is at work on. How many."""
+    """Ask for the removal of every tree whose snapshot is being deleted and that nobody is at work on. How many.
+
+    Trees below a root that is away wait until it is back.
+    """
     at_work = sa.select(SnapshotRemoval.archive_id).where(SnapshotRemoval.status.in_(ACTIVE_STATUSES))
     query = (
-        sa.select(Archive.id)
+        sa.select(Archive.id, SnapshotRecord.root)
+        .join(SnapshotRecord, SnapshotRecord.archive_id == Archive.id)
         .where(
             Archive.state == ArchiveState.DELETING,
-            Archive.format == ArchiveFormat.SNAPSHOT,
             Archive.id.not_in(at_work),
         )
         .order_by(Archive.id)
     )
-    due = list(db.session.scalars(query))
+    due = [(archive_id, root) for archive_id, root in db.session.execute(query)]
     release()
+    there = {root: is_root_there(root) for _, root in due}
     asked = 0
-    for archive_id in due:
+    for archive_id in (archive_id for archive_id, root in due if there[root]):
         asked += request_removal(archive_id, now=now) is not None
         if asked == MOST_AT_ONCE:
             break
