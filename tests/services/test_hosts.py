@@ -235,6 +235,14 @@ def test_what_is_named_to_be_taken_is_not_left_out_by_the_general_excludes(now: 
     assert "/proc/*" in plan.excludes
 
 
+def test_a_snapshot_of_this_machine_takes_no_snapshots(now: datetime) -> None:
+    here = hosts.host_plan(add_host(now, ssh_host="localhost", paths="/", backup_root="/backups [1]"))
+    elsewhere = hosts.host_plan(add_host(now, name="other", paths="/", backup_root="/backups"))
+
+    assert here.excludes[0] == r"/backups \[1]/"
+    assert not [pattern for pattern in elsewhere.excludes if pattern.startswith("/backups")]
+
+
 def test_only_a_host_has_a_hosts_plan(now: datetime) -> None:
     odoo = instances.create_instance(ODOO_HTTP, actor=ALICE, now=now)
     host = add_host(now)

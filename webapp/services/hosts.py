@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
@@ -20,6 +21,8 @@ from webapp.store.db import db
 from webapp.store.models import Host, Instance, Job
 
 Value = TypeVar("Value")
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Whose(StrEnum):
@@ -117,7 +120,11 @@ def host_plan(instance: Instance, job: Job | None = None) -> HostPlan:
         ssh=ssh,
         paths=paths,
         includes=tuple(host.includes),
-        excludes=tuple(pattern for pattern in found.excludes.value if not _hides(pattern, paths)),
+        excludes=tuple(
+            pattern
+            for pattern in (*_own_root(instance, found.backup_root.value), *found.excludes.value)
+            if not _hides(pattern, paths)
+        ),
         one_file_system=found.one_file_system.value,
         bandwidth_kib=found.bandwidth_kib.value,
         options=found.rsync_options.value,
@@ -133,6 +140,13 @@ def _chosen(own: Value | None, default: Value) -> Chosen[Value]:
 def _hides(pattern: str, paths: tuple[str, ...]) -> bool:
     """Whether a general exclude, such as /mnt/*, would leave out what is named to be taken: then it has no say."""
     return any(leaves_out(pattern, path) for path in paths)
+
+
+def _own_root(instance: Instance, root: str) -> tuple[str, ...]:
+    """A snapshot of this machine takes no snapshots: each would hold all before it."""
+    if instance.ssh_host.lower() not in LOOPBACK:
+        return ()
+    return (re.sub(r"([\\*?\[])", r"\\\1", root) + "/",)
 
 
 def _excludes(host: Host, settings: AppSettings) -> Chosen[tuple[str, ...]]:
