@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from webapp.cli import make_parser
+from webapp.commands.pobsync import spell_out
 
 ROOT = Path(__file__).parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
@@ -55,3 +60,33 @@ def test_the_manual_names_no_command_that_is_not_there() -> None:
     known = {found[0] for found in verbs(make_parser())}
 
     assert set(re.findall(r"`holdfast ([a-z-]+)", OPERATIONS)) <= known
+
+
+FENCES = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def command_lines(page: Path) -> Iterator[str]:
+    """Whole ``holdfast`` commands: lines of code blocks, and of tables those that name a host or an option."""
+    text = page.read_text()
+    for block in FENCES.findall(text):
+        yield from re.findall(r"^ *(?:\$ )?(holdfast .+)$", block, re.MULTILINE)
+    for command in re.findall(r"`(holdfast [^`]+)`", FENCES.sub("", text)):
+        if re.search(r" (web-01|418|--\w)", command) and "[" not in command:
+            yield command
+
+
+def test_there_are_command_lines_to_look_at() -> None:
+    assert sum(1 for page in PAGES for _ in command_lines(page)) > 40
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_line_of_the_docs_is_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in command_lines(page):
+        words = shlex.split(line.replace("--accept SHA256:…", "--accept SHA256"), comments=True)[1:]
+        if "…" in words or any(word.isupper() and word.isalpha() and len(word) > 2 for word in words):
+            continue  # a form, not a command
+        with contextlib.suppress(SystemExit):
+            make_parser().parse_args(spell_out(words))
+        said = capsys.readouterr().err
+        assert said == "", f"{line}\n{said}"
