@@ -70,6 +70,23 @@ def test_what_an_older_attempt_brought_from_elsewhere_is_not_in_the_snapshot(
     assert not Path(place.tree, "srv").exists()
 
 
+def test_what_an_older_attempt_brought_under_other_options_does_not_stay(
+    ssh_server: SshServer, source: Path, tmp_path: Path
+) -> None:
+    before = plan_of(ssh_server, tmp_path / "root", source)
+    (tmp_path / "root" / before.directory).mkdir(parents=True)
+    begin(before, SilentReporter())
+    left = partial_tree(before)
+    shutil.copytree(source / "etc0", f"{left}{source}/etc0")
+    plan = plan_of(ssh_server, tmp_path / "root", source, host={"options": ("--max-size=100",)})
+
+    place = taken(plan).place
+
+    sizes = [path.stat().st_size for path in tree_of(place, source).rglob("*.conf")]
+    assert sizes
+    assert max(sizes) <= 100
+
+
 def test_a_file_that_changes_twice_in_a_second_is_not_taken_for_unchanged(
     ssh_server: SshServer, source: Path, tmp_path: Path
 ) -> None:

@@ -87,7 +87,7 @@ def _check_records(deeply: bool) -> list[str]:
         place = place_of(record)
         host = Path(place.path).parent
         recorded.add(place.name)
-        if record.archive.state is not ArchiveState.STORED:
+        if record.archive.state not in (ArchiveState.STORED, ArchiveState.TRASHED):
             broken.append(f"the record of {place.name} is {record.archive.state.value}")
         elif not os.path.isdir(place.tree):
             broken.append(f"{place.name} has a record and no tree")

@@ -121,6 +121,10 @@ class World:
         """Promoted snapshots on disk, the oldest first."""
         return sorted(path.name for path in self.snapshots.iterdir() if not path.name.startswith("."))
 
+    def count_stored(self) -> int:
+        """How many snapshots count."""
+        return int(self.ask(_count_stored))
+
     def start(self, task_id: int, execute: Callable[..., None] | None = None) -> Started:
         """A worker that waits, wired, until it is told to execute the task."""
         ready_read, ready_write = os.pipe()
@@ -162,8 +166,8 @@ class Started:
 
 
 @contextmanager
-def built_world(*, files: int = 40) -> Iterator[World]:
-    """A host with a tree of everything, reached through a key that only reads; an installation that knows it, empty."""
+def built_world(*, files: int = 40, keep: int = 100) -> Iterator[World]:
+    """A host with a tree of everything, reached through a key that only reads; an installation that keeps the last few."""
     directory = Path(tempfile.mkdtemp(prefix="holdfast-hosts-"))
     try:
         make_tree(directory / "source", files=files)
@@ -172,18 +176,14 @@ def built_world(*, files: int = 40) -> Iterator[World]:
             world = World(server, directory)
             world.held = [read_source(world.source)]
             (world.place / "tmp").mkdir(parents=True)
-            _furnish(world)
+            code = exit_code(in_child(lambda: _furnish(world, keep)))
+            assert code == 0, f"the installation could not be furnished: {code}"
             yield world
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _furnish(world: World) -> None:
-    code = exit_code(in_child(lambda: _furnish_in_child(world)))
-    assert code == 0, f"the installation could not be furnished: {code}"
-
-
-def _furnish_in_child(world: World) -> None:
+def _furnish(world: World, keep: int) -> None:
     app, moment, server = app_in(world.place), datetime.now(UTC), world.server
     open_shelf(str(world.place / "archives"), create=True)
     with service_context(app):
@@ -207,7 +207,7 @@ def _furnish_in_child(world: World) -> None:
             moment,
             content=Content.FILES,
             format=ArchiveFormat.SNAPSHOT,
-            retention_value=100,
+            retention_value=keep,
             retries=8,
             retry_delay_seconds=0,
         )
@@ -233,6 +233,11 @@ def _recover_in_child(world: World, passes: int) -> None:
                 return
             for task_id in [row.id for row in found if row.status is TaskStatus.PENDING]:
                 TASKS[_type_of(task_id)](task_id, clock=world.now)
+
+
+def _count_stored() -> int:
+    query = sa.select(sa.func.count()).select_from(SnapshotRecord).join(Archive)
+    return db.session.scalar(query.where(Archive.state == ArchiveState.STORED)) or 0
 
 
 def _delete_oldest(count: int, now: datetime) -> list[int]:

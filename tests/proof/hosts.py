@@ -54,6 +54,7 @@ def kill_at_random(world: World, *, kills: int, seed: int) -> Tally:
     chance, tally, last = random.Random(seed), Tally(), time.monotonic()
     whole = time_one(world)
     while sum(count for name, count in tally.done.items() if name.endswith(", killed")) < kills:
+        world.wait(chance.choice((0.0, 0.0, 40_000.0, 130_000.0)))
         act = one_act(world, chance)
         what, killed = act(world, chance, whole)
         world.recover()
@@ -82,8 +83,7 @@ Act = Callable[[World, random.Random, float], tuple[str, bool]]
 
 def one_act(world: World, chance: random.Random) -> Act:
     """What is done next; with many snapshots some go."""
-    there = len(world.list_names())
-    if there >= MOST_SNAPSHOTS:
+    if world.count_stored() >= MOST_SNAPSHOTS:
         return prune
     return chance.choices((snapshot, discover), weights=(3, 1))[0]
 
@@ -185,7 +185,7 @@ def strike_at(world: World, point: Point, *, stall: bool = False, change: bool =
         world.pass_a_day()
     world.recover()
     broken = check_world(world)
-    if len(world.list_names()) >= MOST_SNAPSHOTS:
+    if world.count_stored() >= MOST_SNAPSHOTS:
         world.delete(MOST_SNAPSHOTS - 2)
         world.recover()
     return hit, broken
@@ -230,10 +230,11 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200, help="kills at random moments")
     parser.add_argument("--points", type=int, default=0, help="system calls to kill at; 0 for all, -1 for none")
     parser.add_argument("--stalls", type=int, default=10, help="system calls to stall at; 0 for all, -1 for none")
+    parser.add_argument("--keep", type=int, default=100, help="what the job's retention keeps; the trash keeps longer")
     parser.add_argument("--seed", type=int, default=1)
     wanted = parser.parse_args()
     found: list[Tally] = []
-    with built_world() as world:
+    with built_world(keep=wanted.keep) as world:
         found.append(kill_at_random(world, kills=wanted.kills, seed=wanted.seed))
         found.append(kill_at_points(world, limit=wanted.points, seed=wanted.seed))
         found.append(kill_at_points(world, limit=wanted.stalls, seed=wanted.seed, stall=True))

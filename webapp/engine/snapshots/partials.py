@@ -33,7 +33,7 @@ class Begun:
 def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
     """Take over or make the run's unfinished tree. Inside the host's lock. Raises StoreError, TaskStopped.
 
-    A tree of other paths is removed: rsync would leave what it is not asked about. Files that have another name go as well:
+    A tree of other paths or options is removed: rsync leaves what it is not asked about. Files that have another name go as well:
     that name may be the base's, and rsync changes modes and owners in place; it links them again at once. A tree from before
     this machine started is kept and compared by content, because files that no one had synced can have their size and time
     and not their bytes.
@@ -42,8 +42,8 @@ def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
     path = partial_path(plan.root, plan.directory, plan.run_id)
     left = _read_plan(path)
     was_there = os.path.isdir(path)
-    if was_there and (left is None or left.get("paths") != list(plan.host.paths)):
-        reporter.log("An unfinished tree of other paths is removed")
+    if was_there and (left is None or left.get("asked") != _asked(plan)):
+        reporter.log("An unfinished tree of other paths or options is removed")
         remove_partial(plan.root, plan.directory, plan.run_id, reporter)
         was_there = False
     make_partial(plan.root, plan.directory, plan.run_id)
@@ -86,7 +86,13 @@ def _read_plan(path: str) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError):
         return None
-    return data if isinstance(data, dict) and {"paths", "boot"} <= set(data) else None
+    return data if isinstance(data, dict) and {"asked", "boot"} <= set(data) else None
+
+
+def _asked(plan: SnapshotPlan) -> list[Any]:
+    """What decides which files belong into the tree, as JSON gives it back."""
+    host = plan.host
+    return [*map(list, (host.paths, host.includes, host.excludes, host.options)), host.one_file_system]
 
 
 def _write_plan(path: str, plan: SnapshotPlan, boot: str) -> None:
@@ -94,7 +100,7 @@ def _write_plan(path: str, plan: SnapshotPlan, boot: str) -> None:
         "run_id": plan.run_id,
         "fence": plan.fence,
         "name": plan.name,
-        "paths": list(plan.host.paths),
+        "asked": _asked(plan),
         "base": plan.base.name if plan.base else "",
         "boot": boot,
     }

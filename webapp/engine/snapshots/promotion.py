@@ -51,7 +51,7 @@ def promote(root: str, directory: str, run_id: int, name: str) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(partial, extra))
         _require_whole(partial)
-        sync_root(root)
+        sync_root(partial)  # The host's directory may lie on a disk of its own.
         rename_new(partial, target)
     except FileExistsError:
         raise StoreError(f"There is a snapshot {target} already.", permanent=True) from None
