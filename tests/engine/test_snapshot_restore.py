@@ -223,6 +223,24 @@ def test_a_directory_of_this_machine_gets_files_and_owners_but_no_devices_and_no
     assert differences(expected, found) == []
 
 
+@pytest.mark.parametrize("chosen", [1, 2, 60])
+def test_many_directories_go_to_one_of_this_machine(tmp_path: Path, chosen: int) -> None:
+    source = tmp_path / "source"
+    for number in range(3000):
+        directory = source / f"d{number % 60}" / f"e{number % 7}"
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / f"f{number}").write_text("x")
+    place = snap(source, tmp_path / "root", NAME)
+    paths = [f"/d{number}" for number in range(chosen)]
+
+    for dry_run in (True, False):
+        restored(plan_of(place, None, tmp_path / "new" / "a [b]* $(x)", *paths, dry_run=dry_run))
+
+    found = {name: fact.content for name, fact in read_source(tmp_path / "new" / "a [b]* $(x)").items() if name != b"."}
+    expected = {name: fact.content for name, fact in read_source(source).items()}
+    assert found == {name: text for name, text in expected.items() if f"/{name.decode().split('/')[0]}" in paths}
+
+
 def test_an_own_target_may_not_touch_snapshots_or_the_machine_itself(place: SnapshotPlace, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(place.root)
     for target in (place.root, place.tree, f"{place.root}/new", Path(place.root).parent, tmp_path / "link" / "x"):

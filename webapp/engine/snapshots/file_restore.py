@@ -14,7 +14,7 @@ from webapp.core.text import format_count, plural
 from webapp.engine.disk import disk_error
 from webapp.engine.durable import sync_filesystem
 from webapp.engine.endings import ProcessFailed
-from webapp.engine.process import stream
+from webapp.engine.process import find_executable, stream
 from webapp.engine.report import Reporter
 from webapp.engine.snapshots.command import environment, find_rsync, shell_option
 from webapp.engine.snapshots.itemised import OUT_FORMAT, Effect, Itemised, explained
@@ -23,6 +23,8 @@ from webapp.engine.snapshots.tree import chosen_parts
 from webapp.engine.ssh import rsync_shell
 
 TIMEOUT_SECONDS = 600
+# Stands where a host does: «env LC_ALL=C rsync --server …» is all of the connection.
+_HERE = "LC_ALL=C"
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 # The login shell of a host could take these for a pattern that other directories fit as well.
 _PATTERN = re.compile(r"[*?\[\]~]")
@@ -76,13 +78,8 @@ def _words(plan: FileRestorePlan, *, whole: bool) -> list[str]:
     if not whole:
         words += ["--recursive", "--relative", "--no-implied-dirs", "--from0", "--files-from=-"]
     is_local = plan.target is SnapshotTarget.DIRECTORY
-    is_root = os.geteuid() == 0
     chosen = {
         "--fake-super": plan.place.layout is SnapshotLayout.OURS,
-        # In a local copy it would hold for both sides; what is written is to be real.
-        "-M--super" if is_root else "-M--no-super": is_local and plan.place.layout is SnapshotLayout.OURS,
-        # With --files-from and -M both halves of a local copy count differently (rsync 3.5.0: «File-list index 16 not in 20»).
-        "--no-inc-recursive": is_local and not whole,
         "--no-D": is_local,
         "--chmod=ug-s": is_local,
         "--mkpath": plan.target_path.rstrip("/") != "",
@@ -96,10 +93,20 @@ def _words(plan: FileRestorePlan, *, whole: bool) -> list[str]:
 def _destination(plan: FileRestorePlan, target: str) -> Iterator[list[str]]:
     source = f"{plan.place.tree}/"
     if plan.ssh is None:
-        yield ["--", source, f"{target}/"]
+        yield [*_here(), "--", source, f"{_HERE}:{target}/"]
         return
     with rsync_shell(plan.ssh) as (words, host):
         yield [shell_option(words), "--", source, f"{host}:{target}/"]
+
+
+def _here() -> list[str]:
+    """How rsync reaches a second rsync on this machine, for which alone what is said to the first does not hold.
+
+    In a plain local copy ``--fake-super`` is for both sides, and what is written would be noted instead of real; its way out,
+    ``--remote-option``, breaks rsync 3.5.0's local copies with ``--files-from`` («File-list index 12 not in 68»).
+    """
+    env, rsync = find_executable("env", ["/usr/bin"]) or "env", find_rsync().path
+    return [f"--rsh={env}", f"--rsync-path={rsync}", "--secluded-args"]
 
 
 def _checked_target(plan: FileRestorePlan, *, whole: bool) -> str:
