@@ -80,9 +80,9 @@ def test_there_are_command_lines_to_look_at() -> None:
     assert sum(1 for page in PAGES for _ in command_lines(page)) > 40
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_line_of_the_docs_is_understood(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for line in command_lines(page):
+@pytest.mark.parametrize("document", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_line_of_the_docs_is_understood(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in command_lines(document):
         words = shlex.split(line.replace("--accept SHA256:…", "--accept SHA256"), comments=True)[1:]
         if "…" in words or any(word.isupper() and word.isalpha() and len(word) > 2 for word in words):
             continue  # a form, not a command
