@@ -223,7 +223,7 @@ def test_a_directory_of_this_machine_gets_files_and_owners_but_no_devices_and_no
     assert differences(expected, found) == []
 
 
-@pytest.mark.parametrize("chosen", [1, 2, 60])
+@pytest.mark.parametrize("chosen", [1, 60])
 def test_many_directories_go_to_one_of_this_machine(tmp_path: Path, chosen: int) -> None:
     source = tmp_path / "source"
     for number in range(3000):
