@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -64,4 +65,12 @@ def _parents(path: bytes) -> list[bytes]:
 
 
 def _holds_a_file(directory: bytes) -> bool:
-    return any(files for _, _, files in os.walk(directory))
+    """Whether anything but directories lies below; a directory of millions of files is left at the first of them."""
+    waiting = [directory]
+    while waiting:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if not entry.is_dir(follow_symlinks=False):
+                    return True
+                waiting.append(entry.path)
+    return False
