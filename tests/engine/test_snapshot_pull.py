@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -260,15 +261,20 @@ def test_f35_a_key_with_a_passphrase_and_a_key_that_is_not_known_say_so(
     ssh_server: SshServer, source: Path, tmp_path: Path
 ) -> None:
     private, _ = make_key(tmp_path / "stranger")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a passphrase", "-f", tmp_path / "locked"], check=True)
     plan = host_of(ssh_server, source)
 
     with pytest.raises(SourceError) as caught:
         brought(replace(plan, ssh=replace(plan.ssh, private_key=Secret(private))), tmp_path / "data")
     with pytest.raises(SourceError) as damaged:
         brought(replace(plan, ssh=replace(plan.ssh, private_key=Secret("no key"))), tmp_path / "data")
+    with pytest.raises(SourceError) as locked:
+        key = Secret((tmp_path / "locked").read_text())
+        brought(replace(plan, ssh=replace(plan.ssh, private_key=key)), tmp_path / "data")
 
     assert "refuses our key" in caught.value.message
-    assert caught.value.code is damaged.value.code is ErrorCode.SSH_FAILED
+    assert damaged.value.message == locked.value.message == "The stored SSH key is not usable."
+    assert caught.value.code is damaged.value.code is locked.value.code is ErrorCode.SSH_FAILED
 
 
 def test_a_host_without_rsync_and_a_key_for_another_command_say_so(

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -269,18 +270,31 @@ def _explained(plan: SshPlan, stderr: str, failed: ProcessFailed | None = None) 
     place = f"{plan.user}@{plan.host}:{plan.port}"
     if "REMOTE HOST IDENTIFICATION HAS CHANGED" in text or "Host key verification failed" in text:
         return _mismatch(plan, text)
-    if "Permission denied" in text or "Too many authentication failures" in text:
-        hint = "Add Holdfast's public key to ~/.ssh/authorized_keys of that user, and check the user name."
-        return SourceError(f"{place} refuses our key.", hint=hint, code=ErrorCode.SSH_FAILED, permanent=True)
-    if "error in libcrypto" in text or "invalid format" in text or "incorrect passphrase" in text:
+    refused = "Permission denied" in text or "Too many authentication failures" in text
+    # Before the refusal, which SSH adds when it has no other key.
+    if "error in libcrypto" in text or "invalid format" in text or (refused and _is_locked(plan.private_key)):
         hint = "Use a private key without a passphrase, or let Holdfast make one."
         return SourceError("The stored SSH key is not usable.", hint=hint, code=ErrorCode.SSH_FAILED, permanent=True)
+    if refused:
+        hint = "Add Holdfast's public key to ~/.ssh/authorized_keys of that user, and check the user name."
+        return SourceError(f"{place} refuses our key.", hint=hint, code=ErrorCode.SSH_FAILED, permanent=True)
     if "Could not resolve hostname" in text:
         hint = "Check the host name; the worker must be able to resolve it."
         return SourceError(f"{plan.host} has no address.", hint=hint, code=ErrorCode.DNS_FAILED)
     cause = text.splitlines()[-1][:300] if text else (failed.message if failed else "the connection was closed")
     hint = "Check that the host is up, and that a firewall lets this machine reach it."
     return SourceError(f"SSH to {place} failed: {cause}", hint=hint, code=ErrorCode.SSH_FAILED, permanent=False)
+
+
+def _is_locked(key: Secret) -> bool:
+    """Whether a passphrase protects the key. In batch mode SSH passes over such a key without a word."""
+    try:
+        serialization.load_ssh_private_key(key.reveal().encode(), password=None)
+    except TypeError:  # What the library raises for a passphrase that it was not given.
+        return True
+    except (ValueError, UnsupportedAlgorithm):
+        return "ENCRYPTED" in key.reveal()
+    return False
 
 
 def _mismatch(plan: SshPlan, text: str) -> SourceError:
