@@ -113,14 +113,6 @@ def test_a_sentinel_file_must_be_there(ssh_server: SshServer, source: Path, root
     assert taken(plan).report.passed
 
 
-def test_a_sentinel_file_outside_of_a_job_s_paths_is_another_job_s_matter(
-    ssh_server: SshServer, source: Path, root: Path
-) -> None:
-    plan = plan_of(ssh_server, root, source, host={"sentinel_files": ("/srv/disk/.here", f"{source}s/.here")})
-
-    assert taken(plan).report.passed
-
-
 def test_what_lay_there_when_the_machine_went_down_is_compared_by_content(
     ssh_server: SshServer, source: Path, root: Path
 ) -> None:

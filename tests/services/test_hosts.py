@@ -235,6 +235,18 @@ def test_what_is_named_to_be_taken_is_not_left_out_by_the_general_excludes(now: 
     assert "/proc/*" in plan.excludes
 
 
+def test_a_job_with_paths_of_its_own_asks_only_for_the_sentinel_files_below_them(now: datetime) -> None:
+    host = add_host(now, paths="/etc\n/srv", sentinel_files="/srv/.mounted\n/etc/hosts\n/srvs")
+    everything = jobs.create_job(host.id, changed_job(NIGHTLY_SNAPSHOT, paths=""), actor=ALICE, now=now).id
+    draft = changed_job(NIGHTLY_SNAPSHOT, name="Files", paths="/srv")
+    only_srv = jobs.create_job(host.id, draft, actor=ALICE, now=now).id
+
+    found = [hosts.host_plan(instances.get_instance(host.id), jobs.get_job(id_)) for id_ in (everything, only_srv)]
+
+    assert found[0].sentinel_files == ("/srv/.mounted", "/etc/hosts", "/srvs")
+    assert found[1].sentinel_files == ("/srv/.mounted",)
+
+
 def test_a_snapshot_of_this_machine_takes_no_snapshots(now: datetime) -> None:
     here = hosts.host_plan(add_host(now, ssh_host="localhost", paths="/", backup_root="/backups [1]"))
     elsewhere = hosts.host_plan(add_host(now, name="other", paths="/", backup_root="/backups"))

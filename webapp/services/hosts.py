@@ -128,13 +128,21 @@ def host_plan(instance: Instance, job: Job | None = None) -> HostPlan:
         one_file_system=found.one_file_system.value,
         bandwidth_kib=found.bandwidth_kib.value,
         options=found.rsync_options.value,
-        sentinel_files=tuple(host.sentinel_files),
+        sentinel_files=_sentinels(host, job),
         accepted_errors=tuple(host.accepted_errors),
     )
 
 
 def _chosen(own: Value | None, default: Value) -> Chosen[Value]:
     return Chosen(default, Whose.DEFAULT) if own is None else Chosen(own, Whose.OWN)
+
+
+def _sentinels(host: Host, job: Job | None) -> tuple[str, ...]:
+    """The files that must be there; of a job with paths of its own those below them, since others cannot come with it."""
+    if job is None or not job.paths:
+        return tuple(host.sentinel_files)
+    tops = [f"{path.rstrip('/')}/" for path in job.paths]
+    return tuple(path for path in host.sentinel_files if any(f"{path}/".startswith(top) for top in tops))
 
 
 def _hides(pattern: str, paths: tuple[str, ...]) -> bool:

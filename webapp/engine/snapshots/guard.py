@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from webapp.core.errors import SourceError
 from webapp.core.rsync_options import check_host_path
@@ -32,14 +31,9 @@ def require_source(plan: SnapshotPlan, data: str, totals: ListTotals) -> None:
 
 
 def missing_sentinels(plan: SnapshotPlan, data: str) -> list[str]:
-    """The plan's sentinel files that are not in the tree; those outside its paths (another job takes these) are not asked for."""
+    """The plan's sentinel files that are not in the tree."""
     return [
         path
         for path in plan.host.sentinel_files
-        if _is_below(path, plan.host.paths)
-        and not os.path.lexists(os.fsencode(data) + path_bytes(check_host_path(path)))
+        if not os.path.lexists(os.fsencode(data) + path_bytes(check_host_path(path)))
     ]
-
-
-def _is_below(path: str, tops: Sequence[str]) -> bool:
-    return any(f"{path}/".startswith(f"{top.rstrip('/')}/") for top in tops)
