@@ -250,7 +250,9 @@ def test_an_own_target_may_not_touch_snapshots_or_the_machine_itself(place: Snap
         restored(plan_of(place, None, "//", dry_run=True))
 
 
-@pytest.mark.parametrize("target", ["", "relative", "/new\nline", "/a/../b", "/star*", "/[a]", "/~root", "/q?"])
+@pytest.mark.parametrize(
+    "target", ["", "relative", "/new\nline", "/\ud800", "/a/../b", "/star*", "/[a]", "/~root", "/q?"]
+)
 def test_a_target_that_could_be_another_one_is_refused(
     place: SnapshotPlace, ssh_server: SshServer, target: str
 ) -> None:

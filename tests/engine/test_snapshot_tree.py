@@ -95,6 +95,7 @@ def test_what_was_no_file_is_not_handed_out(place: SnapshotPlace) -> None:
         "/nothing",
         "/kinds/fifo",
         "/nul\0byte",
+        "/\ud800",
         "/" + "x" * 300,
         "/" + "x/" * 3000,
     ],
@@ -204,7 +205,7 @@ def test_names_are_found_by_a_pattern(place: SnapshotPlace) -> None:
 
 def test_a_search_looks_at_paths_alone_and_stops_at_its_limit(place: SnapshotPlace) -> None:
     assert len(search(place, "file", 5)) == 5
-    assert search(place, "") == []
+    assert search(place, "") == search(place, "\ud800") == []
     assert search(place, "not there at all") == []
     assert all("600" in node.path for node in search(place, "600", 1000))  # Modes in the list do not count.
 

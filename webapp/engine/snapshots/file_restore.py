@@ -25,7 +25,8 @@ from webapp.engine.ssh import rsync_shell
 TIMEOUT_SECONDS = 600
 # Stands where a host does: «env LC_ALL=C rsync --server …» is all of the connection.
 _HERE = "LC_ALL=C"
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+# Surrogates other than those that stand for single bytes are no text at all.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\ud800-\udc7f\udd00-\udfff]")
 # The login shell of a host could take these for a pattern that other directories fit as well.
 _PATTERN = re.compile(r"[*?\[\]~]")
 

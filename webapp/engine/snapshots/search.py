@@ -26,7 +26,10 @@ def search(place: SnapshotPlace, text: str, limit: int = 200) -> Sequence[Found]
     snapshot is not on disk, ArchiveError when its list is missing.
     """
     found: list[Found] = []
-    wanted = os.fsencode(text).lower()
+    try:
+        wanted = os.fsencode(text).lower()
+    except UnicodeEncodeError:  # No name of bytes reads like that.
+        return found
     if not wanted or limit < 1:
         return found
     with opened_tree(place) as root:

@@ -192,7 +192,10 @@ def walk(root: int, parts: list[bytes], *, by_path: bool = False) -> Iterator[Wa
 
 def parts_of(path: str) -> list[bytes]:
     """The components of a path, [] for "/". Raises NotFound for one that could lead out of the tree."""
-    parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
+    try:
+        parts = [part for part in os.fsencode(path).split(b"/") if part not in (b"", b".")]
+    except UnicodeEncodeError:
+        raise NotFound(f"{shown(path)} is not a path in a snapshot.") from None
     if b".." in parts or any(b"\0" in part for part in parts):
         raise NotFound(f"{shown(path)} is not a path in a snapshot.")
     return parts
