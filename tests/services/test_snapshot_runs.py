@@ -547,3 +547,27 @@ def test_what_no_row_can_hold_is_a_problem_and_no_crash(place: Place) -> None:
     assert task.error_code is None, task.error_message
     assert len(task.details["problems"]) == 3, task.details
     assert snapshots.list_snapshots(SnapshotFilter(place.instance_id))[1] == 0
+
+
+def test_what_a_stopped_run_had_brought_is_taken_over_by_the_next(place: Place) -> None:
+    for number in range(4):
+        (place.source / f"large{number}").write_bytes(os.urandom(1_000_000))
+    set_host(place, bandwidth_kib=700)
+    stopped = place.snapshot(time_limit_seconds=2)
+    assert (stopped.status, stopped.error_code) == (TaskStatus.FAILED, ErrorCode.TIMEOUT)
+    stopped_id = str(stopped.id)
+    assert os.listdir(place.root / "web-01" / ".partial") == [stopped_id]
+    set_host(place, bandwidth_kib=0)
+
+    record = place.good()
+
+    assert read_snapshot(place.tree(record)) == read_source(place.source)
+    assert os.listdir(place.root / "web-01" / ".partial") == []
+    assert any(stopped_id in line.message for line in list_log(record.archive.run_id or 0))
+
+
+def set_host(place: Place, **values: Any) -> None:
+    with writing() as session:
+        host = session.get_one(Host, place.instance_id)
+        for key, value in values.items():
+            setattr(host, key, value)
