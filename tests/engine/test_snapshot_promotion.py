@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,6 +108,39 @@ def test_a_rename_that_replaces_nothing(tmp_path: Path) -> None:
     rename_new(str(tmp_path / "one"), str(tmp_path / "three"))
 
     assert sorted(os.listdir(tmp_path)) == ["three", "two"]
+
+
+_PROMOTE = """
+import sys
+from webapp.core.errors import StoreError
+from webapp.engine.snapshots.promotion import promote
+try:
+    promote(sys.argv[1], "web-01", 1, sys.argv[2])
+except StoreError as error:
+    sys.exit(f"{error.code.value}: {error.message}")
+"""
+
+
+@pytest.mark.parametrize("call", ["syncfs", "renameat2", "fsync", "fsync:2"])
+def test_f34_a_disk_that_errs_at_any_step_leaves_no_snapshot_and_all_that_came(
+    place: SnapshotPlace, source: Path, call: str
+) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("strace is needed to let the disk err")
+    partial = prepare(place, source)
+    Path(partial, PLAN_FILE).write_bytes(b"{}")
+    name, _, which = call.partition(":")
+    words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={name}:error=EIO:when={which or '1'}"]
+
+    ended = subprocess.run(
+        [*words, sys.executable, "-c", _PROMOTE, place.root, place.name], capture_output=True, text=True, check=False
+    )
+
+    if "ptrace" in ended.stderr or "Operation not permitted" in ended.stderr:
+        pytest.skip("programs cannot be traced here")
+    assert "store_error: Could not" in ended.stderr
+    assert not os.path.exists(place.path)
+    assert compare(source, Path(partial, "data")) == []
 
 
 def facts_of(tree: str) -> dict[str, tuple[int, bytes]]:
