@@ -3,7 +3,7 @@
 1. *Random*: one installation lives through it all. In each round the source changes, a worker snapshots it, prunes, or looks on
    disk, and is killed (SIGKILL) at a random moment; half of the snapshots near their end. The source may change again before
    the attempt is repeated. Then the sweeper comes, what is pending is executed, and everything is compared with the model.
-2. *Points*: the same at every system call of the worker's main thread from the first word of the list to the end: the
+2. *Points*: the same at every system call of the worker's main thread from the first word of the manifest to the end: the
    promotion and the commit.
 3. *Stall*: the worker stands still (SIGSTOP) at such a call until others had their turn, and then goes on.
 4. *Negative control* (tests/proof/host_naive.py): a worker that records first and writes in place must be caught.
@@ -31,7 +31,8 @@ from tests.proof.stage import exit_code
 from tests.support.redis import wait_for
 
 MOST_SNAPSHOTS = 6
-FIRST_CALL = "files.list"
+LIST = "files.list"
+MANIFEST = "snapshot.json"
 
 
 @dataclass
@@ -126,7 +127,7 @@ def discover(world: World, chance: random.Random, whole: float) -> tuple[str, bo
 
 def has_a_list(world: World) -> bool:
     """Whether the run has come as far as its list."""
-    return any(world.snapshots.glob(f".partial/*/*{FIRST_CALL}*"))
+    return any(world.snapshots.glob(f".partial/*/*{LIST}*"))
 
 
 def has_ended(child: int) -> bool:
@@ -144,7 +145,7 @@ def kill_after(child: int, seconds: float) -> bool:
 
 
 def list_points(world: World) -> list[Point]:
-    """Every call from the list's first word on, in a run that is only watched."""
+    """Every call from the manifest's first word on, in a run that is only watched."""
     world.pass_a_day()
     world.forget_the_past()
     trace = world.directory / "trace"
@@ -163,7 +164,7 @@ def list_points(world: World) -> list[Point]:
         found = re.match(r"^(?:\d+ +)?(\w+)\(", line)
         if found:
             counts[found[1]] += 1
-            begun = begun or FIRST_CALL in line
+            begun = begun or (MANIFEST in line and "O_CREAT" in line)
             points += [Point(found[1], counts[found[1]])] if begun else []
     trace.unlink()
     return points
@@ -217,7 +218,7 @@ def kill_at_points(world: World, *, limit: int, seed: int, stall: bool = False) 
     others = random.Random(seed).sample(points, len(points))
     chosen = [*around_the_rename(points), *others][:limit] if limit else points
     word = "stalled" if stall else "killed"
-    print(f"{word}: {len(points)} system calls from the list on, {len(chosen)} to try", flush=True)
+    print(f"{word}: {len(points)} system calls from the manifest on, {len(chosen)} to try", flush=True)
     for number, point in enumerate(chosen):
         hit, broken = strike_at(world, point, stall=stall, change=number % 3 == 0)
         tally.note(f"{word} at {point}" if broken else f"{word} at a call", hit, broken)
