@@ -143,9 +143,13 @@ def test_missing_is_said_only_while_the_root_is_there(place: SnapshotPlace) -> N
         find_promoted(place.root, place.directory, 418, 2)
 
 
-def test_a_plain_one_is_there_with_its_own_directory(tmp_path: Path) -> None:
-    root = open_root(str(tmp_path), create=True).path
+def test_a_plain_one_is_there_also_below_a_root_that_another_tool_made(tmp_path: Path) -> None:
     os.makedirs(tmp_path / "web-01/scheduled/2026-11-22")
+    there = SnapshotPlace(str(tmp_path), "web-01", "scheduled/2026-11-22", SnapshotLayout.PLAIN)
+    gone = SnapshotPlace(str(tmp_path), "web-01", "scheduled/2026-11-21", SnapshotLayout.PLAIN)
 
-    assert exists(SnapshotPlace(root, "web-01", "scheduled/2026-11-22", SnapshotLayout.PLAIN))
-    assert not exists(SnapshotPlace(root, "web-01", "scheduled/2026-11-21", SnapshotLayout.PLAIN))
+    assert exists(there)
+    with pytest.raises(StoreError):
+        exists(gone)
+    open_root(str(tmp_path), create=True)
+    assert not exists(gone)

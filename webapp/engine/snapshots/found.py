@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -59,17 +60,15 @@ def find_promoted(root: str, directory: str, run_id: int, fence: int) -> FoundSn
 
 
 def exists(place: SnapshotPlace) -> bool:
-    """Whether the snapshot's tree is there. Raises StoreError when its root is away, so that False means missing."""
+    """Whether the snapshot's tree is there. Raises StoreError when its root is away, so that False means missing.
+
+    A plain one that is there needs no marker: it may lie below a root that another tool made and Holdfast never wrote to.
+    """
     path = require_place(place)
+    if place.layout is SnapshotLayout.PLAIN and _is_directory(path):
+        return True
     open_root(place.root)
-    tree = place.tree if place.layout is SnapshotLayout.OURS else path
-    try:
-        os.stat(os.path.join(tree, "."), follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise disk_error(error, f"look at {path}") from error
-    return True
+    return _is_directory(place.tree)
 
 
 def read_manifest(place: SnapshotPlace) -> tuple[SnapshotManifest | None, str, str]:
@@ -141,3 +140,12 @@ def _look_plain(place: SnapshotPlace) -> FoundSnapshot | None:
     if moment is None:
         return None
     return FoundSnapshot(SnapshotPlace(place.root, place.directory, place.name, SnapshotLayout.PLAIN), moment)
+
+
+def _is_directory(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise disk_error(error, f"look at {path}") from error
