@@ -18,6 +18,8 @@ from tests.support.app import Installation
 from tests.support.estate import Estate, running_estate
 from tests.support.redis import RedisServer
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def estate(

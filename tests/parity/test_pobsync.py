@@ -27,6 +27,8 @@ from webapp.settings import read_settings
 from webapp.store.db import db
 from webapp.store.models import Run, SnapshotRecord, Task
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/pobsync.md").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
