@@ -109,6 +109,7 @@ def write_job(page: Page, shoot: Shoot) -> None:
     page.get_by_role("link", name="Add job").first.click()
     walks.add_job(page, "Every minute", "* * * * *")
     page.locator("#retention_mode label", has_text="The newest backups").click()
+    expect(page.locator("#preview .say")).to_contain_text("Every minute")
     shoot(page, "host-04-job")
     page.get_by_role("button", name="Save job", exact=True).click()
     expect(page.get_by_text("Added Every minute.")).to_be_visible()

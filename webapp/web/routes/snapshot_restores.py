@@ -134,8 +134,19 @@ def _page(restore_id: int) -> dict[str, Any]:
         "confirmed": confirmed,
         "why_not": snapshot_restores.why_not_confirmable(restore, now) if ready else "",
         "changed": sum(number for name, number in restore.counts.items() if name != "skipped"),
+        "changes": [_in_words(line) for line in restore.changes[:1000]],
         "now": now,
     }
+
+
+def _in_words(line: str) -> tuple[str, str, str]:
+    """A line of rsync's as (what becomes of it, path, rsync's own letters); see --itemize-changes in rsync(1)."""
+    flags, _, name = line.partition(" ")
+    if flags.startswith("*deleting"):
+        return "removed", name.strip(), flags
+    if "+++" in flags:
+        return "new", name, flags
+    return "attributes" if flags.startswith(".") else "changed", name, flags
 
 
 def _question(restore_id: int, error: InvalidInput | Conflict | None = None) -> ResponseReturnValue:
