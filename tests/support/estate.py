@@ -73,16 +73,8 @@ class Estate:
 
     def add_host(self, name: str = "web-01") -> Any:
         """The host, let in and pinned; what adding it answered."""
-        added = self.json(
-            "configure-host",
-            name,
-            "--address",
-            "127.0.0.1",
-            "--port",
-            str(self.server.port),
-            "--only-own-excludes",
-            "yes",
-        )
+        where = ("--address", "127.0.0.1", "--port", str(self.server.port), "--user", self.server.user)
+        added = self.json("configure-host", name, *where, "--only-own-excludes", "yes")
         self.let_in(added["authorized_keys"])
         self.json("host", "key", name, "--accept", self.json("host", "key", name)["shown"])
         return added
