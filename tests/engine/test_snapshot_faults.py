@@ -108,7 +108,7 @@ def test_f34_a_disk_out_of_inodes_fails_the_run_and_a_later_one_goes_on(
         for number in range(200):
             (source / f"more {number}").write_bytes(b"more")
         # rsync 3.5.0 may then wait for itself for ever.
-        plan = plan_of(server, disk, source, run_id=2, host=WHOLE | {"timeout_seconds": 4}, base=base)
+        plan = plan_of(server, disk, source, run_id=2, host=WHOLE | {"timeout_seconds": 12}, base=base)
 
         with pytest.raises(StoreError) as failure:
             taken(plan)
