@@ -226,3 +226,21 @@ def test_nothing_is_removed_without_a_yes(host: Shell) -> None:
     assert host("retention", "web-01", "--apply", "--yes", "--max-delete", "0").code == 2
     assert host.json("retention", "web-01", "--apply", "--yes", "--max-delete", "10")[0]["trashed"] == []
     assert host("retention", "web-09").code == 3
+
+
+def test_a_job_rides_along_with_an_odoo(host: Shell, tmp_path: Path) -> None:
+    odoo = {
+        "kind": "odoo_http",
+        "name": "acme-odoo",
+        "url": "https://erp.acme.example",
+        "databases": ["acme"],
+        "master_password": "green lantern",
+    }
+    number = host.json("instance", "create", write(tmp_path, "odoo.json", odoo))["id"]
+
+    riding = host.json("schedule", "web-01", "--cron", "15 2 * * *", "--path", "/etc/odoo", "--rides-with", "acme-odoo")
+    alone = host.json("schedule", "web-01", "--cron", "15 2 * * *", "--rides-with", "")
+
+    assert (riding["rides_with_id"], alone["rides_with_id"]) == (number, None)
+    assert host("schedule", "web-01", "--cron", "15 2 * * *", "--rides-with", "nobody").code == 3
+    assert host("schedule", "web-01", "--cron", "15 2 * * *", "--rides-with", "web-01").code == 2
