@@ -87,6 +87,21 @@ def test_what_an_older_attempt_brought_under_other_options_does_not_stay(
     assert max(sizes) <= 100
 
 
+def test_scraps_of_a_killed_attempt_do_not_keep_the_next_one_from_its_end(
+    ssh_server: SshServer, source: Path, tmp_path: Path
+) -> None:
+    plan = plan_of(ssh_server, tmp_path / "root", source)
+    (tmp_path / "root" / plan.directory).mkdir(parents=True)
+    begun = Path(begin(plan, SilentReporter()).path)
+    for name in ("sortAb3xYz", "files.list", "snapshot.json", "digests.log", ".snapshot.json.tmp"):
+        (begun / name).write_bytes(b"half")
+
+    place = taken(plan).place
+
+    assert compare(source, tree_of(place, source)) == []
+    assert sorted(os.listdir(place.path)) == ["data", "files.list", "snapshot.json"]
+
+
 def test_a_file_that_changes_twice_in_a_second_is_not_taken_for_unchanged(
     ssh_server: SshServer, source: Path, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
         remove_partial(plan.root, plan.directory, plan.run_id, reporter)
         was_there = False
     make_partial(plan.root, plan.directory, plan.run_id)
+    _clear_scraps(path)
     boot = str(left["boot"]) if was_there and left is not None else boot_id()
     _write_plan(path, plan, boot)
     if was_there:
@@ -54,6 +55,17 @@ def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
         whose = f"run {dead}" if dead is not None else "an attempt before"
         reporter.log(f"What {whose} had brought is taken up")
     return Begun(path, reread=boot != boot_id())
+
+
+def _clear_scraps(path: str) -> None:
+    """Lists and what sort kept in files: of no use to another attempt, and a snapshot must not have them."""
+    try:
+        with os.scandir(path) as entries:
+            for scrap in [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]:
+                if os.path.basename(scrap) != PLAN_FILE:
+                    os.unlink(scrap)
+    except OSError as error:
+        raise disk_error(error, f"clear {path}") from error
 
 
 def _remove_shared(data: str, reporter: Reporter) -> None:
