@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
 import tarfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import unescape
 from pathlib import Path
@@ -16,20 +18,33 @@ from urllib.parse import parse_qs, unquote_to_bytes, urlsplit
 import pytest
 from flask import Flask
 
-from tests.support.app import Browser, Installation, RecordingQueue, make_wiring, service_context, signed_in_browser
+from tests.support.app import (
+    ALICE,
+    Browser,
+    Installation,
+    RecordingQueue,
+    make_wiring,
+    service_context,
+    signed_in_browser,
+)
 from tests.support.host_pages import seed_host
-from tests.support.host_trees import Fact, make_tree, read_snapshot, walk
-from webapp.services.snapshot_places import get_record, place_of
+from tests.support.host_trees import Fact, make_tree, read_snapshot, read_source, walk
+from webapp.core.status import SnapshotLayout
+from webapp.services import snapshot_discovery
+from webapp.services.snapshot_places import find_at, get_record, place_of
+from webapp.store.models import SnapshotRecord
+
+NOW = datetime.now(UTC)
 
 
 class Seen:
     """A snapshot with a tree of everything, and what it holds."""
 
-    def __init__(self, app: Flask, archive_id: int, tree: Path) -> None:
-        self.app = app
-        self.archive_id = archive_id
-        self.tree = tree
-        self.facts: Mapping[bytes, Fact] = read_snapshot(tree)
+    def __init__(self, app: Flask, record: SnapshotRecord) -> None:
+        self.archive_id = record.archive_id
+        self.tree = Path(place_of(record).tree)
+        read = read_snapshot if record.layout is SnapshotLayout.OURS else read_source
+        self.facts: Mapping[bytes, Fact] = read(self.tree)
         self.alice: Browser = signed_in_browser(app, "alice")
 
     @property
@@ -40,15 +55,31 @@ class Seen:
         return Path(os.fsdecode(os.fsencode(self.tree) + b"/" + name)).read_bytes()
 
 
-@pytest.fixture(scope="module")
-def seen(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+@pytest.fixture(scope="module", params=list(SnapshotLayout))
+def seen(request: pytest.FixtureRequest, installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     directory = tmp_path_factory.mktemp("odd")
     make_tree(directory / "source", files=5)
     app = installation.restore(make_wiring(directory / "data", RecordingQueue()))
     with service_context(app):
-        host = seed_host(directory / "source", datetime.now(UTC), backup_root=str(directory / "snapshots"))
-        tree = Path(place_of(get_record(host.snapshot_ids[-1])).tree)
-    return Seen(app, host.snapshot_ids[-1], tree)
+        host = seed_host(directory / "source", NOW, backup_root=str(directory / "snapshots"))
+        record = get_record(host.snapshot_ids[-1])
+        if request.param is SnapshotLayout.PLAIN:
+            record = found_beside(record, directory / "source")
+        return Seen(app, record)
+
+
+def found_beside(record: SnapshotRecord, source: Path) -> SnapshotRecord:
+    """What another tool made of the source: real links, pipes and devices; found by looking on disk."""
+    place = replace(place_of(record), name="scheduled/2026-11-20T02:15:00")
+    os.makedirs(os.path.dirname(place.path))
+    subprocess.run(["cp", "-a", source, place.path], check=True)
+    instance_id = record.archive.instance_id
+    assert instance_id is not None
+    task_id = snapshot_discovery.request_discovery(instance_id, actor=ALICE, now=NOW).id
+    snapshot_discovery.execute_discovery(task_id, clock=lambda: NOW)
+    found = find_at(place)
+    assert found is not None
+    return found
 
 
 def links(page: str, word: str) -> set[str]:
