@@ -50,6 +50,29 @@ def test_two_days_share_what_did_not_change(ssh_server: SshServer, source: Path,
     assert not partial_tree(plan_of(ssh_server, root, source, run_id=2)).parent.exists()
 
 
+class Thief(SilentReporter):
+    """Takes a file out of the unfinished tree when its list is about to be written."""
+
+    def __init__(self, tree: Path) -> None:
+        super().__init__()
+        self.tree = tree
+
+    def step(self, key: str, title: str, detail: str = "") -> None:
+        if key == "list":
+            next(path for path in sorted(self.tree.rglob("*")) if path.is_file()).unlink()
+
+
+def test_a_file_that_the_host_named_and_the_tree_has_not_fails_the_verification(
+    ssh_server: SshServer, source: Path, root: Path
+) -> None:
+    plan = plan_of(ssh_server, root, source)
+
+    result = take(plan, Thief(partial_tree(plan)))
+
+    assert not result.report.passed
+    assert [(check.key, check.code) for check in result.report.failed] == [("snapshot_tree", ErrorCode.INCOMPLETE)]
+
+
 def test_a_base_that_is_gone_is_no_error(ssh_server: SshServer, source: Path, root: Path) -> None:
     first = taken(plan_of(ssh_server, root, source))
     shutil.rmtree(first.place.path)

@@ -20,6 +20,9 @@ _ESCAPED = re.compile(rb"\\#([0-7]{3})")
 _PROGRESS = re.compile(rb"\s*([0-9,]+)\s+[0-9]+%.*?(?:(ir|to)-chk=([0-9]+)/([0-9]+)\))?\s*$")
 _NEGOTIATED = re.compile(rb"(?:Client negotiated|Client|Server) checksum: ([a-z0-9]+)")
 _PROTOCOL = re.compile(rb"Protocol versions: remote=([0-9]+)")
+# "Number of files: 106,051 (reg: 100,000, dir: 6,051)"; zero of a kind is left out.
+_LISTED = re.compile(rb"Number of files: ([0-9,]+)(?: \((.*)\))?")
+_DIRECTORIES = re.compile(rb"dir: ([0-9,]+)")
 _STATS = re.compile(rb"(Total bytes received|Number of regular files transferred): ([0-9,]+)")
 
 
@@ -57,6 +60,7 @@ class Output:
         protocol: The protocol that the host's rsync speaks, 0 before it said.
         received_bytes: What came over the wire, from the closing statistics.
         files: Files that were transferred.
+        listed: Files, links and the like (no directories) that the host named, from the statistics; None before these.
     """
 
     progress: Progress = field(default_factory=Progress)
@@ -64,6 +68,7 @@ class Output:
     protocol: int = 0
     received_bytes: int = 0
     files: int = 0
+    listed: int | None = None
     _rest: bytes = b""
 
     def feed(self, chunk: bytes) -> Iterator[Arrived]:
@@ -95,6 +100,9 @@ class Output:
             self.digest = found[1].decode()
         elif found := _PROTOCOL.search(line):
             self.protocol = int(found[1])
+        elif found := _LISTED.match(line):
+            directories = _DIRECTORIES.search(found[2] or b"")
+            self.listed = _number(found[1]) - (_number(directories[1]) if directories else 0)
         elif (found := _STATS.match(line)) and found[1] == b"Total bytes received":
             self.received_bytes = _number(found[2])
 

@@ -168,15 +168,30 @@ def _check_transfer(transfer: Transfer) -> Check:
 
 
 def _check_tree(brought: _Brought) -> Check:
-    totals = brought.totals
+    """Is all in the tree that the host named? What vanished or may be unreadable is known by number."""
+    totals, transfer = brought.totals, brought.transfer
+    present = totals.file_count + totals.other_count
+    named = transfer.listed or 0
+    lost = named - present
+    if not 0 <= lost <= transfer.vanished + transfer.unreadable:
+        return Check(
+            key="snapshot_tree",
+            title="Every file is there",
+            state=CheckState.FAILED,
+            detail=f"The host named {format_count(named)} files and links; the tree holds {format_count(present)}.",
+            hint="Something else may have written below the backup root. Run again, and look at the disk.",
+            code=ErrorCode.INCOMPLETE,
+            value=format_count(present),
+            level=VerificationLevel.INTACT,
+        )
     shared = totals.file_count + totals.other_count - totals.new_files
     return Check(
         key="snapshot_tree",
-        title="Every file is listed",
+        title="Every file is there",
         state=CheckState.PASSED,
         detail=(
-            f"{format_count(totals.file_count)} files, {format_count(totals.other_count)} links and the like,"
-            f" {format_count(totals.directory_count)} directories;"
+            f"As many as the host named: {format_count(totals.file_count)} files,"
+            f" {format_count(totals.other_count)} links and the like, {format_count(totals.directory_count)} directories;"
             f" {format_count(max(shared, 0))} are shared with the base."
         ),
         value=format_count(totals.file_count),

@@ -42,6 +42,8 @@ _LOOK_SECONDS = 1.0
 class Transfer:
     """What rsync did. ``unreadable_paths`` are the first thousand; ``digest`` is "xxh128" or "md5": that of the log.
 
+    ``listed`` is how many files, links and the like the host named, None where rsync did not say.
+
     ``options`` are the words rsync was given, without those that only say how to reach the host.
     """
 
@@ -49,6 +51,7 @@ class Transfer:
     transferred_bytes: int
     transfer_seconds: float
     transferred_files: int = 0
+    listed: int | None = None
     vanished: int = 0
     unreadable: int = 0
     unreadable_paths: tuple[str, ...] = ()
@@ -99,6 +102,7 @@ def pull(
         transferred_bytes=ended.output.received_bytes,
         transfer_seconds=time.monotonic() - began,
         transferred_files=ended.output.files,
+        listed=ended.output.listed,
         vanished=verdict.vanished,
         unreadable=len(verdict.unreadable),
         unreadable_paths=tuple(os.fsdecode(path) for path in verdict.unreadable[:LISTED_PATHS]),
