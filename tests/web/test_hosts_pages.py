@@ -326,3 +326,7 @@ def test_paths_are_spelt_out_and_come_back_as_they_were(path: str, shown: str) -
     assert read_path(sent_path(path)) == path
     assert sent_path(path).isascii()
     assert "\n" not in download_name(path, "x")
+
+
+def test_the_empty_form_of_an_import_says_nothing_wrong(alice: Browser) -> None:
+    assert "another look" not in alice.get("/hosts/import").text
