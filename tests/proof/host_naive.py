@@ -52,4 +52,8 @@ def execute_run_naively(run_id: int, clock: Clock) -> None:
     os.makedirs(plan.place.tree)
     shared = [f"--link-dest={plan.base.tree}"] if plan.base is not None else []
     words = ["rsync", "-aH", "--numeric-ids", "--delete", "--fake-super", *shared]
-    run([*words, f"{wired().data_directory.parent}/source/", plan.place.tree], env=clean_environment())
+    run(
+        [*words, f"{wired().data_directory.parent}/source/", plan.place.tree],
+        env=clean_environment(),
+        timeout_seconds=60,
+    )
