@@ -52,7 +52,7 @@ def test_from_a_new_host_to_a_file_put_back(
     fill_day(source, 2)
     second = run_by_hand(page)
     walks.wait_for_outcome(page, "Verified")
-    shoot(page, "host-07-run")
+    shoot(page, "host-05-run")
 
     older, newer = snapshots_of(page, fresh, first, second)
     share_what_did_not_change(older, newer, source)
@@ -153,7 +153,7 @@ def browse(page: Page, source: Path, shoot: Shoot) -> None:
     for name in (*source.parts[1:], "srv", "www"):
         page.locator("table").get_by_role("link", name=name, exact=True).click()
     expect(page.locator("table")).to_contain_text("→ /srv/www/index.html")
-    shoot(page, "host-08-browse")
+    shoot(page, "host-06-browse")
     page.fill("#files-q", "nginx*")
     page.press("#files-q", "Enter")
     expect(page.locator("table")).to_contain_text("etc/nginx/nginx.conf")
@@ -164,7 +164,7 @@ def tell_what_changed(page: Page, source: Path, shoot: Shoot) -> None:
     expect(page.locator("main")).to_contain_text(f"{source}/home/bob/notes day 2.txt")
     expect(page.locator("[aria-labelledby=c-removed]")).to_contain_text("picture-003.jpg")
     expect(page.locator("[aria-labelledby=c-changed]")).to_contain_text("etc/hosts")
-    shoot(page, "host-09-changes")
+    shoot(page, "host-07-changes")
 
 
 def restore_one_file(page: Page, fresh: Holdfast, source: Path, shoot: Shoot) -> None:
@@ -174,17 +174,17 @@ def restore_one_file(page: Page, fresh: Holdfast, source: Path, shoot: Shoot) ->
     page.get_by_role("link", name=f"Restore {source}/etc/hosts").click()
     page.locator("#target label", has_text="A directory of this machine").click()
     page.fill("[name=directory]", "looked-at")
-    shoot(page, "host-10-restore")
+    shoot(page, "host-08-restore")
     page.get_by_role("button", name="See what would change").click()
     expect(page.locator("#restore-progress")).to_contain_text("would change. Nothing has yet.", timeout=40_000)
     expect(page.locator("#restore-results .log")).to_contain_text("etc/hosts")
-    shoot(page, "host-11-dry-run")
+    shoot(page, "host-09-dry-run")
     restored = fresh.directory / "restored" / "looked-at"
     assert not [path for path in restored.rglob("*") if path.is_file()]
     page.get_by_role("link", name="Restore these…").click()
     page.get_by_role("button", name=re.compile("^Restore ")).click()
     expect(page.locator("#restore-progress")).to_contain_text("Restored:", timeout=40_000)
-    shoot(page, "host-12-restored")
+    shoot(page, "host-10-restored")
 
     assert Path(f"{restored}{source}/etc/hosts").read_bytes() == (source / "etc/hosts").read_bytes()
 
@@ -192,9 +192,9 @@ def restore_one_file(page: Page, fresh: Holdfast, source: Path, shoot: Shoot) ->
 def look_at_retention(page: Page, fresh: Holdfast, shoot: Shoot) -> None:
     page.goto(f"{fresh.url}/jobs/1/retention")
     expect(page.get_by_role("heading", name="Stays")).to_be_visible()
-    shoot(page, "host-13-retention")
+    shoot(page, "host-11-retention")
     page.goto(f"{fresh.url}/hosts")
     expect(page.locator("#hosts tbody tr")).to_have_count(1)
-    shoot(page, "host-14-hosts")
+    shoot(page, "host-12-hosts")
     page.goto(f"{fresh.url}/instances/1")
-    shoot(page, "host-15-instance")
+    shoot(page, "host-13-instance")
