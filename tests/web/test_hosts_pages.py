@@ -330,3 +330,46 @@ def test_paths_are_spelt_out_and_come_back_as_they_were(path: str, shown: str) -
 
 def test_the_empty_form_of_an_import_says_nothing_wrong(alice: Browser) -> None:
     assert "another look" not in alice.get("/hosts/import").text
+
+
+def test_what_only_files_of_archives_can_do_is_not_done_with_snapshots(bob: Browser, host: SeededHost) -> None:
+    snapshot = host.snapshot_ids[-1]
+
+    assert bob.get(f"/restore-points/{snapshot}").location == f"/snapshots/{snapshot}"
+    assert bob.get(f"/restore/new?archive={snapshot}").location == f"/snapshots/{snapshot}/restore"
+    assert bob.get(f"/restore-points/{snapshot}/download").status_code in (404, 409)
+    assert bob.submit(f"/restore-points/{snapshot}/drill").status_code in (404, 409, 422)
+    assert bob.get(f"/restore-points/{snapshot}/manifest.json").json["format"] == "holdfast-snapshot"
+
+
+def test_a_snapshot_goes_into_the_trash_and_comes_back(bob: Browser, host: SeededHost) -> None:
+    snapshot = host.snapshot_ids[0]
+    form = bob.get(f"/restore-points/{snapshot}/delete").text
+    digest = form.split('name="digest" value="')[1].split('"')[0]
+
+    deleted = bob.submit(f"/restore-points/{snapshot}/delete", digest=digest)
+    shown = bob.get(f"/snapshots/{snapshot}")
+    back = bob.submit(f"/restore-points/{snapshot}/take-back")
+
+    assert "Other restore points of this host" in form
+    assert deleted.location == "/restore-points/trash"
+    assert "in the trash" in shown.text
+    assert bob.get(f"/snapshots/{snapshot}/files").status_code == 200
+    assert back.status_code == 303
+
+
+def test_verifying_again_reads_all_of_it(bob: Browser, host: SeededHost) -> None:
+    answer = bob.submit(f"/restore-points/{host.snapshot_ids[-1]}/verify")
+
+    assert answer.location.startswith("/tasks/")
+    assert bob.get(answer.location).status_code == 200
+
+
+def test_files_of_a_snapshot_in_the_trash_are_not_shown(bob: Browser, host: SeededHost) -> None:
+    snapshot = host.snapshot_ids[0]
+    digest = bob.get(f"/restore-points/{snapshot}/delete").text.split('name="digest" value="')[1].split('"')[0]
+
+    bob.submit(f"/restore-points/{snapshot}/delete", digest=digest)
+
+    assert bob.get(f"/snapshots/{snapshot}/files").status_code == 404
+    assert bob.get(f"/snapshots/{snapshot}/changes").status_code == 200

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, Response, make_response, render_template, request, send_file, url_for
+from flask import Blueprint, make_response, render_template, request, send_file, url_for
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import Conflict, InvalidInput
-from webapp.core.status import RestoreTarget, Role
+from webapp.core.status import ArchiveFormat, RestoreTarget, Role
 from webapp.services import archives, restore_files, restore_pages, restores
 from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in
 from webapp.web.forms import restores as form
@@ -195,9 +195,13 @@ def _source_asked(draft: RestoreDraft) -> int | None:
     return found.id if found is not None else None
 
 
-def _wizard(draft: RestoreDraft, archive_id: int, *, step: str, state: FormState = NOTHING_WRONG) -> Response:
+def _wizard(
+    draft: RestoreDraft, archive_id: int, *, step: str, state: FormState = NOTHING_WRONG
+) -> ResponseReturnValue:
     """A step with all that was chosen before it."""
     archive = archives.get_archive(archive_id)
+    if archive.format is ArchiveFormat.SNAPSHOT:
+        return see_other("snapshot_restores.new", archive_id=archive_id)
     now = request_time()
     choices = restores.choices_for(archive, now)
     if choices.refusal:

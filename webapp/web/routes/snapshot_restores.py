@@ -142,8 +142,9 @@ def _page(restore_id: int) -> dict[str, Any]:
 def _in_words(line: str) -> tuple[str, str, str]:
     """A line of rsync's as (what becomes of it, path, rsync's own letters); see --itemize-changes in rsync(1)."""
     flags, _, name = line.partition(" ")
+    name = "/" + name.strip().lstrip("/")
     if flags.startswith("*deleting"):
-        return "removed", name.strip(), flags
+        return "removed", name, flags
     if "+++" in flags:
         return "new", name, flags
     return "attributes" if flags.startswith(".") else "changed", name, flags

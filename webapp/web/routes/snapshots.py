@@ -98,7 +98,7 @@ def changes(archive_id: int) -> ResponseReturnValue:
     other_id = request.args.get("with", type=int)
     other = snapshots.get_snapshot(other_id) if other_id is not None else head["before"]
     found = None
-    if other is not None and other.archive_id != archive_id:
+    if head["there"] and other is not None and other.archive_id != archive_id:
         found = snapshot_files.compare(other.archive_id, archive_id, first=FIRST_CHANGES)
     siblings, _ = snapshots.list_snapshots(SnapshotFilter(instance_id=head["archive"].instance_id, limit=SIBLINGS))
     return render_template(

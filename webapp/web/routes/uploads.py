@@ -7,7 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import ArchiveError, HoldfastError, InvalidInput, SourceError
 from webapp.core.reports import Check
-from webapp.core.status import Role
+from webapp.core.status import ArchiveFormat, Role
 from webapp.services import archives, uploads
 from webapp.services.wiring import wired
 from webapp.web.access import current_actor, permission, request_time, takes_files
@@ -45,6 +45,8 @@ def create() -> ResponseReturnValue:
 def show(archive_id: int) -> ResponseReturnValue:
     """One restore point: what it holds, and what was proved of it."""
     archive = archives.get_archive(archive_id)
+    if archive.format is ArchiveFormat.SNAPSHOT:
+        return see_other("snapshots.show", archive_id=archive_id)
     return render_template(
         "uploads/show.html",
         archive=archive,
