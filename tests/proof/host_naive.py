@@ -51,7 +51,7 @@ def execute_run_naively(run_id: int, clock: Clock) -> None:
     release()
     os.makedirs(plan.place.tree)
     shared = [f"--link-dest={plan.base.tree}"] if plan.base is not None else []
-    words = ["rsync", "-aH", "--numeric-ids", "--delete", "--fake-super", *shared]
+    words = ["rsync", "-aH", "--numeric-ids", "--delete", "--fake-super", "--modify-window=-1", *shared]
     run(
         [*words, f"{wired().data_directory.parent}/source/", plan.place.tree],
         env=clean_environment(),
