@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import re
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urljoin
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -154,6 +157,11 @@ def browse(page: Page, source: Path, shoot: Shoot) -> None:
         page.locator("table").get_by_role("link", name=name, exact=True).click()
     expect(page.locator("table")).to_contain_text("→ /srv/www/index.html")
     shoot(page, "host-06-browse")
+    href = page.get_by_role("link", name="Folder as zip").get_attribute("href") or ""
+    packed = page.request.get(urljoin(page.url, href))
+    with zipfile.ZipFile(io.BytesIO(packed.body())) as opened:
+        assert opened.testzip() is None
+        assert f"{source}/srv/www/index.html".lstrip("/") in opened.namelist()
     page.fill("#files-q", "nginx*")
     page.press("#files-q", "Enter")
     expect(page.locator("table")).to_contain_text("etc/nginx/nginx.conf")

@@ -288,6 +288,16 @@ def test_a_viewer_sees_clean_pages_without_what_is_not_theirs(
     visit(page, "error-403")
 
 
+def test_a_list_of_hosts_is_clean_when_it_was_read(alice: Page, visit: Visit, problems: Problems) -> None:
+    problems.allow("status of 422")
+    for name, address in (("good", "10.8.0.9"), ("refused", "not a host!")):
+        alice.goto("/hosts/import")
+        alice.fill("#text", f"name,address,user,paths,cron\nfiles-01,{address},root,/etc|/srv,15 2 * * *\n")
+        alice.get_by_role("button", name="See what would be added").click()
+        expect(alice.get_by_role("heading", name="What the file says")).to_be_visible()
+        visit(alice, f"hosts-import-{name}")
+
+
 def test_forms_that_were_refused_are_clean(alice: Page, visit: Visit, problems: Problems) -> None:
     problems.allow("status of 422")
     alice.goto("/instances/new?kind=odoo_postgres")
