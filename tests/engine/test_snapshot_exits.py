@@ -162,6 +162,22 @@ def test_lines_of_older_rsyncs_are_understood_too() -> None:
     assert complaints.unnamed == complaints.local == []
 
 
+def test_a_file_that_is_cut_short_while_it_is_read_is_read_again_and_no_fault() -> None:
+    once, twice = Complaints(), Complaints()
+    cut = b'rsync: [sender] read errors mapping "/var/log/syslog": No data available (61)'
+    again = b"WARNING: var/log/syslog failed verification -- update discarded (will try again)."
+    for line in (cut, again):
+        once.take(line)
+    for line in (cut, again, cut, b"ERROR: var/log/syslog failed verification -- update discarded."):
+        twice.take(line)
+
+    error = failure_of(Ended(23, Output(), twice, ""))
+
+    assert judge(Ended(23, Output(), once, ""), plan()).warnings == ()
+    assert "/var/log/syslog (it kept changing while it was read)" in error.message
+    assert not error.permanent
+
+
 @pytest.mark.parametrize(
     ("said", "code"),
     [

@@ -13,7 +13,7 @@ from webapp.core.status import ErrorCode
 from webapp.core.text import format_count, plural, strip_controls, tail_lines
 from webapp.engine.disk import FULL_HINT
 from webapp.engine.snapshots.command import path_bytes, pulled_paths
-from webapp.engine.snapshots.output import MAX_COMPLAINTS, Complaints, Output
+from webapp.engine.snapshots.output import CHANGING, MAX_COMPLAINTS, Complaints, Output
 from webapp.engine.ssh import explain
 
 GOOD, PARTIAL, VANISHED = 0, 23, 24
@@ -119,6 +119,10 @@ def _judge_partial(ended: Ended, plan: HostPlan) -> Verdict:
     complaints = ended.complaints
     if missing := _missing_paths(plan, complaints):
         raise missing_error(missing)
+    if complaints.cut_short and not complaints.unreadable and not complaints.unnamed:
+        return Verdict(
+            _vanished_warning(complaints.vanished), complaints.vanished
+        )  # All came whole at the second reading.
     if not complaints.unreadable or complaints.unnamed:
         why = strip_controls(complaints.unnamed[0])[:300] if complaints.unnamed else "it does not say which"
         raise _unreadable_error(f"rsync could not bring everything: {why}.")
@@ -126,7 +130,9 @@ def _judge_partial(ended: Ended, plan: HostPlan) -> Verdict:
     count = complaints.unreadable_count
     if refused or len(complaints.unreadable) >= MAX_COMPLAINTS:
         listed = _listed(refused or list(complaints.unreadable), complaints)
-        raise _unreadable_error(f"{format_count(count)} {plural(count, 'path', 'paths')} could not be read: {listed}.")
+        sentence = f"{format_count(count)} {plural(count, 'path', 'paths')} could not be read: {listed}."
+        lasting = any(complaints.unreadable[path] != CHANGING for path in refused or complaints.unreadable)
+        raise _unreadable_error(sentence, permanent=lasting)
     listed = _listed(list(complaints.unreadable), complaints)
     accepted = f"{format_count(count)} {plural(count, 'path', 'paths')} could not be read, as accepted: {listed}."
     warnings = ((ErrorCode.FILES_UNREADABLE, accepted), *_vanished_warning(complaints.vanished))
@@ -149,11 +155,11 @@ def missing_error(paths: Sequence[str]) -> SourceError:
     )
 
 
-def _unreadable_error(sentence: str) -> SourceError:
+def _unreadable_error(sentence: str, *, permanent: bool = True) -> SourceError:
     hint = (
         "Let the user read them, exclude them, or list them in the host's settings as paths that may stay unreadable."
     )
-    return SourceError(sentence, hint=hint, code=ErrorCode.FILES_UNREADABLE, permanent=True)
+    return SourceError(sentence, hint=hint, code=ErrorCode.FILES_UNREADABLE, permanent=permanent)
 
 
 def _is_accepted(path: bytes, plan: HostPlan) -> bool:

@@ -116,6 +116,9 @@ def _number(text: bytes) -> int:
     return int(text.replace(b",", b""))
 
 
+CHANGING = "it kept changing while it was read"
+
+
 class Complaint(StrEnum):
     """Of what kind a line on rsync's stderr is."""
 
@@ -132,6 +135,9 @@ _LOCAL = re.compile(rb"rsync: \[(?:receiver|generator|Receiver)\] (?!.*failed ve
 _OF_PATH = re.compile(rb'rsync: (?:\[\w+\] )?(\w+)\W.*?"(/.*)".*?: (.*?)(?: \([0-9]+\))?$', re.DOTALL)
 # rrsync (rsync 3.4.2 and newer) lets rsync see the directory it is limited to through an open descriptor.
 _PINNED = re.compile(rb"/proc/self/fd/[0-9]+(?:/\.)?(?=/.)")
+# ENODATA is rsync's own word for a file that ended before its size. It spoils that file's checksum, so that the file is read a
+# second time; where that fails as well, an ERROR line follows (fileio.c, sender.c and receiver.c of rsync 3.5.0).
+_CUT_SHORT = re.compile(rb"rsync: (?:\[\w+\] )?read errors mapping .*: No data available")
 _UNVERIFIED = re.compile(rb"ERROR: (.+) failed verification -- update (?:discarded|put into partial)")
 _ENDING = re.compile(
     rb"rsync error: |rsync: connection unexpectedly closed|IO error encountered|WARNING: .* \(will try"
@@ -144,6 +150,7 @@ class Complaints:
 
     Attributes:
         vanished: Files that were gone when rsync came to them.
+        cut_short: Files that became shorter while they were read (a log was truncated), and which rsync then read again.
         unreadable: Paths of the host that it could not read, as the host names them, with its reason; each once, the first ones.
         unreadable_count: All of these lines.
         unnamed: Complaints that name no path of the host, the first few: never to be accepted.
@@ -151,6 +158,7 @@ class Complaints:
     """
 
     vanished: int = 0
+    cut_short: int = 0
     unreadable: dict[bytes, str] = field(default_factory=dict)
     unreadable_count: int = 0
     unnamed: list[str] = field(default_factory=list)
@@ -164,6 +172,9 @@ class Complaints:
         if _VANISHED.search(line):
             self.vanished += 1
             return Complaint.VANISHED
+        if _CUT_SHORT.match(line):
+            self.cut_short += 1
+            return Complaint.HOST
         if found := _LOCAL.match(line):
             _keep(self.local, found[1])
             return Complaint.LOCAL
@@ -171,7 +182,7 @@ class Complaints:
             self._add(_as_asked(unescape(found[2])), found[3].decode("ascii", "replace"))
             return Complaint.HOST
         if found := _UNVERIFIED.match(line):
-            self._add(b"/" + unescape(found[1].strip(b'"')).lstrip(b"/"), "it kept changing while it was read")
+            self._add(b"/" + unescape(found[1].strip(b'"')).lstrip(b"/"), CHANGING)
             return Complaint.HOST
         if line.startswith(b"rsync"):
             _keep(self.unnamed, line)
