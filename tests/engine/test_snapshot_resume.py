@@ -42,6 +42,9 @@ def test_modes_that_change_before_the_resumption_leave_the_base_alone(
     for path in (source / "etc0/part0").iterdir():
         path.chmod(0o4711)
     (source / "links/one/first 3").chmod(0o600)
+    (source / "odd/data").unlink()
+    shutil.rmtree(source / "etc2")
+    (source / "etc3").rename(source / "etc33")
 
     reporter = SilentReporter()
 
