@@ -82,7 +82,7 @@ def test_it_is_refused_without_one_of_its_fields(name: str) -> None:
         {"labels": {"job": 7}},
         {"verification": {"level": "intact"}},
     ],
-    ids=lambda changes: ",".join(changes),
+    ids=",".join,
 )
 def test_it_is_refused_with_a_value_it_cannot_have(changes: dict[str, Any]) -> None:
     with pytest.raises(ArchiveError):

@@ -113,5 +113,7 @@ def test_a_host_that_shows_another_key_is_refused_with_both_prints(
 def test_a_path_that_is_not_there_fails(server: SshServer, source: Path, now: datetime) -> None:
     task = try_out(add(server, source / "gone", now).id, now)
 
-    assert (task.status, task.error_code) == (TaskStatus.FAILED, ErrorCode.FILES_UNREADABLE), [c["detail"] + c["hint"] for c in task.checks]
+    assert (task.status, task.error_code) == (TaskStatus.FAILED, ErrorCode.FILES_UNREADABLE), [
+        c["detail"] + c["hint"] for c in task.checks
+    ]
     assert "gone" in task.error_message

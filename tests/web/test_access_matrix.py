@@ -51,7 +51,11 @@ VIEWERS_MAY_POST = {
     "account.revoke_session",
 }
 ONLY_ADMINS = ("users.", "audit.", "settings.", "patterns.")
-RECORDED_GETS = {"archives.download", "restores.download", "snapshots.download"}  # a download leaves a line in the audit log
+RECORDED_GETS = {
+    "archives.download",
+    "restores.download",
+    "snapshots.download",
+}  # a download leaves a line in the audit log
 
 
 @dataclass(frozen=True)
