@@ -7,11 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.support.app import ALICE
-from tests.support.factories import make_run
-from tests.support.host_pages import SeededHost, seed_host
+from tests.support.host_pages import SeededHost, add_emptied_run, seed_host
 from webapp.core.reports import Check, CheckState
-from webapp.core.snapshot_plans import FILES
-from webapp.core.status import ArchiveFormat, Content, ErrorCode, SnapshotTarget, TaskStatus, TaskType
+from webapp.core.status import SnapshotTarget, TaskStatus, TaskType
 from webapp.services.job_rules import draft_of
 from webapp.services.jobs import get_job, list_jobs, update_job
 from webapp.services.tasks import add
@@ -39,7 +37,7 @@ def add_host(now: datetime) -> SeededHost:
         host = seed_host(
             Path(source),
             now,
-            between=lambda job_id: _add_emptied_run(job_id, now - timedelta(days=1)),
+            between=lambda job_id: add_emptied_run(job_id, now - timedelta(days=1)),
             tags="web, prod",
             sentinel_files="/srv/www/index.html",
         )
@@ -56,25 +54,6 @@ def add_host(now: datetime) -> SeededHost:
 def _changed(draft: object, odoo: int) -> dict[str, object]:
     fields = {name: getattr(draft, name) for name in type(draft).__dataclass_fields__}  # type: ignore[attr-defined]
     return fields | {"paths": "/etc\n/opt/odoo", "rides_with": str(odoo)}
-
-
-def _add_emptied_run(job_id: int, at: datetime) -> None:
-    run = make_run(
-        get_job(job_id),
-        at,
-        title="web-03: Nightly snapshot",
-        triggered_by="scheduled",
-        database_name=FILES,
-        content=Content.FILES,
-        format=ArchiveFormat.SNAPSHOT,
-        status=TaskStatus.FAILED,
-        started_at=at,
-        completed_at=at + timedelta(seconds=9),
-        error_code=ErrorCode.SOURCE_EMPTIED,
-    )
-    with writing():
-        run.error_message = "/srv/www is empty on web-03 and held 24 files before, as if its disk were not mounted."
-        run.hint = "Mount it and run the job again, or say on this page that the files are meant to be gone."
 
 
 def _add_connection_test(host: SeededHost, at: datetime) -> None:

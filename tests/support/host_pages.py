@@ -15,7 +15,15 @@ from tests.support.snapshots import digests_of, store_snapshot
 from webapp.core.reports import Check, CheckState
 from webapp.core.snapshot_manifest import SnapshotManifest
 from webapp.core.snapshot_plans import FILES, SnapshotPlace
-from webapp.core.status import ArchiveFormat, Content, InstanceKind, TaskStatus, VerificationLevel, VerificationStatus
+from webapp.core.status import (
+    ArchiveFormat,
+    Content,
+    ErrorCode,
+    InstanceKind,
+    TaskStatus,
+    VerificationLevel,
+    VerificationStatus,
+)
 from webapp.services.hosts import backup_root_of, get_host
 from webapp.services.instance_rules import InstanceDraft
 from webapp.services.instances import create_instance, get_instance
@@ -23,7 +31,7 @@ from webapp.services.job_drafts import new_draft
 from webapp.services.jobs import create_job, get_job
 from webapp.services.snapshot_places import relative_path_of
 from webapp.store.db import writing
-from webapp.store.models import SnapshotRecord
+from webapp.store.models import Run, SnapshotRecord
 
 HOST = InstanceDraft(
     kind=InstanceKind.HOST.value,
@@ -64,6 +72,27 @@ def seed_host(
             between(job_id)
         base = _store(source, instance_id, job_id, base=base, at=now - timedelta(days=2 - day, hours=6), ids=ids)
     return SeededHost(instance_id, job_id, tuple(ids))
+
+
+def add_emptied_run(job_id: int, at: datetime) -> Run:
+    """A run that kept nothing, since far too much was gone."""
+    run = make_run(
+        get_job(job_id),
+        at,
+        title="web-03: Nightly snapshot",
+        triggered_by="scheduled",
+        database_name=FILES,
+        content=Content.FILES,
+        format=ArchiveFormat.SNAPSHOT,
+        status=TaskStatus.FAILED,
+        started_at=at,
+        completed_at=at + timedelta(seconds=9),
+        error_code=ErrorCode.SOURCE_EMPTIED,
+    )
+    with writing():
+        run.error_message = "/srv/www is empty on web-03 and held 24 files before, as if its disk were not mounted."
+        run.hint = "Mount it and run the job again, or say on this page that the files are meant to be gone."
+    return run
 
 
 def fill_day(source: Path, day: int) -> None:

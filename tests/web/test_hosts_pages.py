@@ -13,7 +13,7 @@ import pytest
 from flask import Flask
 
 from tests.support.app import Browser, Installation, RecordingQueue, make_wiring, service_context
-from tests.support.host_pages import SeededHost, seed_host
+from tests.support.host_pages import SeededHost, add_emptied_run, seed_host
 from webapp.services.wiring import Wiring
 from webapp.web.file_paths import download_name, read_path, sent_path, shown_path
 
@@ -373,3 +373,17 @@ def test_files_of_a_snapshot_in_the_trash_are_not_shown(bob: Browser, host: Seed
 
     assert bob.get(f"/snapshots/{snapshot}/files").status_code == 404
     assert bob.get(f"/snapshots/{snapshot}/changes").status_code == 200
+
+
+def test_a_person_says_once_that_far_fewer_files_are_right(app: Flask, bob: Browser, host: SeededHost) -> None:
+    with service_context(app):
+        run_id = add_emptied_run(host.job_id, datetime.now(UTC)).id
+
+    before = bob.get(f"/runs/{run_id}").text
+    answer = bob.submit(f"/runs/{run_id}/accept-shrink")
+    after = bob.get(f"/runs/{run_id}").text
+
+    assert "The files are meant to be gone" in before
+    assert answer.status_code == 303
+    assert "The files are meant to be gone" not in after
+    assert bob.submit("/runs/1/accept-shrink").status_code == 409
