@@ -55,17 +55,21 @@ class Seen:
         return Path(os.fsdecode(os.fsencode(self.tree) + b"/" + name)).read_bytes()
 
 
-@pytest.fixture(scope="module", params=list(SnapshotLayout))
-def seen(request: pytest.FixtureRequest, installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+@pytest.fixture(scope="module")
+def both(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> dict[SnapshotLayout, Seen]:
     directory = tmp_path_factory.mktemp("odd")
     make_tree(directory / "source", files=5)
     app = installation.restore(make_wiring(directory / "data", RecordingQueue()))
     with service_context(app):
         host = seed_host(directory / "source", NOW, backup_root=str(directory / "snapshots"))
-        record = get_record(host.snapshot_ids[-1])
-        if request.param is SnapshotLayout.PLAIN:
-            record = found_beside(record, directory / "source")
-        return Seen(app, record)
+        ours_id = host.snapshot_ids[-1]
+        ids = (ours_id, found_beside(get_record(ours_id), directory / "source").archive_id)
+        return {get_record(each).layout: Seen(app, get_record(each)) for each in ids}
+
+
+@pytest.fixture(params=list(SnapshotLayout))
+def seen(request: pytest.FixtureRequest, both: dict[SnapshotLayout, Seen]) -> Seen:
+    return both[request.param]
 
 
 def found_beside(record: SnapshotRecord, source: Path) -> SnapshotRecord:
