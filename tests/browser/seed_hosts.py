@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,17 +44,12 @@ def add_host(now: datetime) -> SeededHost:
         )
     odoo = next(job.instance_id for job in list_jobs() if job.instance.name == "acme-prod")
     job = get_job(host.job_id)
-    draft = draft_of(job)
-    update_job(job.id, type(draft)(**_changed(draft, odoo)), version=job.version, actor=ALICE, now=now)
+    draft = replace(draft_of(job), paths="/etc\n/opt/odoo", rides_with=str(odoo))
+    update_job(job.id, draft, version=job.version, actor=ALICE, now=now)
     _add_connection_test(host, now - timedelta(hours=7))
     _add_comparison(host, now - timedelta(hours=3))
     _add_restores(host, now - timedelta(minutes=4))
     return host
-
-
-def _changed(draft: object, odoo: int) -> dict[str, object]:
-    fields = {name: getattr(draft, name) for name in type(draft).__dataclass_fields__}  # type: ignore[attr-defined]
-    return fields | {"paths": "/etc\n/opt/odoo", "rides_with": str(odoo)}
 
 
 def _add_connection_test(host: SeededHost, at: datetime) -> None:

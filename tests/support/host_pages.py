@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def seed_host(
 ) -> SeededHost:
     """Three days of snapshots of a small tree that changes a little each day. ``between`` comes before the last one."""
     fill_day(source, 0)
-    draft = InstanceDraft(**{name: getattr(HOST, name) for name in HOST.__dataclass_fields__} | changes)
+    draft = replace(HOST, **changes)
     instance_id = create_instance(draft, actor=ALICE, now=now - timedelta(days=4)).id
     with writing():
         get_instance(instance_id).ssh_host_key = ED25519
