@@ -191,7 +191,8 @@ def _check_tree(brought: _Brought) -> Check:
         state=CheckState.PASSED,
         detail=(
             f"As many as the host named: {format_count(totals.file_count)} files,"
-            f" {format_count(totals.other_count)} {plural(totals.other_count, 'link', 'links')} and the like, {format_count(totals.directory_count)} directories;"
+            f" {format_count(totals.other_count)} {plural(totals.other_count, 'link', 'links')} and the like,"
+            f" {format_count(totals.directory_count)} directories;"
             f" {format_count(max(shared, 0))} are shared with the base."
         ),
         value=format_count(totals.file_count),
