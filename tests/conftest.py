@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,12 @@ from tests.support.app import (
     signed_in_browser,
 )
 from webapp.services.wiring import Wiring
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Every test begins with the usual umask: a door that was opened in an earlier one has set its own."""
+    os.umask(0o022)
 
 
 @pytest.fixture(scope="session")

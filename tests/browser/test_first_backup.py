@@ -93,7 +93,7 @@ def watch_the_scheduled_run(fresh: Holdfast, sources: Sources, page: Page, shoot
 def read_the_report(page: Page, shoot: Shoot) -> None:
     expect(page.locator("#run-results .checks li")).to_have_count(7, timeout=10_000)
     report = page.locator("#run-results .checks")
-    for evidence in ("SHA-256", "every CRC", "last line", "counted in the same snapshot", "ir_attachment"):
+    for evidence in ("XXH3", "every CRC", "last line", "counted in the same snapshot", "ir_attachment"):
         expect(report).to_contain_text(evidence)
     expect(page.locator("#run-results .card-h .pill").first).to_have_text("Complete")
     expect(page.locator("#run-steps .step")).to_have_count(6)
