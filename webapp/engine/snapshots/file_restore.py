@@ -54,7 +54,7 @@ def run(plan: FileRestorePlan, reporter: Reporter) -> FileRestoreResult:
                 env=environment(),
                 reporter=reporter,
                 stdin=names,
-                idle_seconds=2 * TIMEOUT_SECONDS,
+                idle_seconds=None,  # both sides read whole files in silence; rsync and SSH notice a peer that is gone
             ) as chunks:
                 for chunk in chunks:
                     for _ in told.feed(chunk):
@@ -73,6 +73,8 @@ def run(plan: FileRestorePlan, reporter: Reporter) -> FileRestoreResult:
 
 def _words(plan: FileRestorePlan, *, whole: bool) -> list[str]:
     words = [
+        # By content: what was changed on the sly, size and time as before, is just what a restore is asked to put right.
+        "--checksum",
         *("--archive", "--hard-links", "--numeric-ids", "--outbuf=L", OUT_FORMAT, "--info=progress2"),
         f"--timeout={TIMEOUT_SECONDS}",
     ]
