@@ -223,6 +223,18 @@ def test_a_directory_of_this_machine_gets_files_and_owners_but_no_devices_and_no
     assert differences(expected, found) == []
 
 
+def test_a_time_off_by_less_than_a_second_is_put_right(place: SnapshotPlace, source: Path, tmp_path: Path) -> None:
+    plan = plan_of(place, None, tmp_path / "out", "/etc0")
+    restored(plan)
+    name = "etc0/part0/file0.conf"
+    second = (source / name).stat().st_mtime_ns // 10**9 * 10**9
+    os.utime(tmp_path / "out" / name, ns=(second, second + 1))
+
+    restored(plan)
+
+    assert (tmp_path / "out" / name).stat().st_mtime_ns == (source / name).stat().st_mtime_ns
+
+
 @pytest.mark.parametrize("chosen", [1, 60])
 def test_many_directories_go_to_one_of_this_machine(tmp_path: Path, chosen: int) -> None:
     source = tmp_path / "source"

@@ -174,7 +174,8 @@ def snapshot_commands(archive_id: int) -> list[str]:
     if record.archive.state is not ArchiveState.STORED:
         return []
     tree = shlex.quote(place_of(record).tree + "/")
-    words = "rsync --archive --hard-links --numeric-ids"
+    # Without the window rsync leaves a time as it is that differs by less than a second.
+    words = "rsync --archive --hard-links --numeric-ids --modify-window=-1"
     if record.layout is SnapshotLayout.PLAIN:
         return [f"{words} {tree} restored/"]
     # Owners, modes and links are noted in attributes; the first option reads them, the second makes them real again.

@@ -85,6 +85,8 @@ def _words(plan: FileRestorePlan, *, whole: bool) -> list[str]:
         "--fake-super": plan.place.layout is SnapshotLayout.OURS,
         "--no-D": is_local,
         "--chmod=ug-s": is_local,
+        # Else a time that differs by less than a second stays as it is; rrsync on a host refuses the word.
+        "--modify-window=-1": is_local,
         "--mkpath": plan.target_path.rstrip("/") != "",
         "--delete": plan.delete_others,
         "--dry-run": plan.dry_run,
