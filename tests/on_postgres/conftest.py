@@ -7,6 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.app_on_postgres import PostgresInstallation, installed_on_postgres
+from tests.support.host_places import host_server, place
+
+__all__ = ["host_server", "place"]
 
 
 @pytest.fixture(scope="session")
