@@ -12,35 +12,11 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 
-from tests.support.app import Browser, Installation, RecordingQueue, make_wiring, service_context
-from tests.support.host_pages import SeededHost, add_emptied_run, seed_host
-from webapp.services.wiring import Wiring
+from tests.support.app import Browser, service_context
+from tests.support.host_pages import SeededHost, add_emptied_run
 from webapp.web.file_paths import download_name, read_path, sent_path, shown_path
 
 ODD = quote("/home/bob/", safe="/") + "caf%E9%20%3Cb%3E.txt"
-
-
-@pytest.fixture(scope="session")
-def seeded(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> tuple[Installation, SeededHost]:
-    """A database with a host whose snapshots lie outside any test's own directories."""
-    directory = tmp_path_factory.mktemp("hosts")
-    app = installation.restore(make_wiring(directory / "data", RecordingQueue()))
-    with service_context(app):
-        host = seed_host(directory / "source", datetime.now(UTC), backup_root=str(directory / "snapshots"))
-    return installation.keep(directory / "seeded.sqlite"), host
-
-
-@pytest.fixture
-def app(request: pytest.FixtureRequest, installation: Installation, wiring: Wiring) -> Flask:
-    """The app; with the host in it where the test asks for one."""
-    wanted = request.getfixturevalue("seeded")[0] if "host" in request.fixturenames else installation
-    found: Flask = wanted.restore(wiring)
-    return found
-
-
-@pytest.fixture
-def host(seeded: tuple[Installation, SeededHost]) -> SeededHost:
-    return seeded[1]
 
 
 def test_a_host_is_added_with_a_key_and_says_how_to_let_it_in(alice: Browser) -> None:
@@ -213,27 +189,6 @@ def test_changes_are_told_against_the_snapshot_before_and_any_other(charlie: Bro
 
 def test_the_first_snapshot_has_nothing_before_it(charlie: Browser, host: SeededHost) -> None:
     assert "the oldest one" in charlie.get(f"/snapshots/{host.snapshot_ids[0]}/changes").text
-
-
-def test_a_restore_begins_with_a_dry_run(bob: Browser, host: SeededHost) -> None:
-    base = f"/snapshots/{host.snapshot_ids[-1]}/restore"
-
-    form = bob.get(f"{base}?path=/etc/hosts").text
-    answer = bob.submit(base, data={"path": "/etc/hosts", "target": "directory", "directory": "looked-at"})
-    page = bob.get(answer.location)
-
-    assert 'value="/etc/hosts"' in form
-    assert answer.status_code == 303
-    assert page.status_code == 200
-    assert "Dry run" in page.text
-    assert "Restore these…" not in page.text
-
-
-def test_a_restore_without_a_place_is_refused_at_its_field(bob: Browser, host: SeededHost) -> None:
-    answer = bob.submit(f"/snapshots/{host.snapshot_ids[-1]}/restore", target="directory", directory="/etc/cron.d")
-
-    assert answer.status_code == 422
-    assert 'id="directory-error"' in answer.text
 
 
 def test_a_comparison_is_asked_for_and_shown(bob: Browser, host: SeededHost) -> None:

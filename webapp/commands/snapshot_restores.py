@@ -12,6 +12,7 @@ from webapp.commands.shapes import task_shape
 from webapp.core.errors import InvalidInput
 from webapp.core.status import SnapshotTarget, TaskStatus
 from webapp.services import snapshot_restores
+from webapp.services.snapshot_effects import count_changed, effects_in_words
 from webapp.services.snapshot_restores import FileRestoreWish
 from webapp.store.db import release
 
@@ -40,9 +41,12 @@ def restore_files(context: Context, arguments: Namespace) -> Answer:
     good = wait_until_final([number])
     preview = snapshot_restores.get_restore(number)
     why_not = snapshot_restores.why_not_confirmable(preview, context.now())
-    lines = [preview.error_message or f"Dry run {number}: nothing was changed.", *_said(preview)]
-    lines.append(why_not or f"\nTo do exactly this: holdfast snapshot restore --confirm {number}")
-    return Answer({**_shape(preview), "why_not": why_not}, "\n".join(lines), 0 if good else 1)
+    lines = [preview.error_message or f"Dry run {number}: nothing was changed.", preview.hint, *_said(preview)]
+    go_on = (
+        f"\nTo do exactly this: holdfast snapshot restore --confirm {number}" if count_changed(preview.counts) else ""
+    )
+    lines.append(why_not or go_on)
+    return Answer({**_shape(preview), "why_not": why_not}, "\n".join(line for line in lines if line), 0 if good else 1)
 
 
 def _confirm(context: Context, arguments: Namespace) -> Answer:
@@ -76,8 +80,9 @@ def _wish(arguments: argparse.Namespace) -> FileRestoreWish:
 
 
 def _said(restore: Any) -> list[str]:
-    counts = ", ".join(f"{number} {kind}" for kind, number in restore.counts.items())
-    return [*map(printable, restore.changes), f"{counts}." if counts else ""]
+    words = ", ".join(effects_in_words(restore.counts, dry_run=restore.dry_run))
+    nothing = "Nothing differs." if restore.counts else ""
+    return [*map(printable, restore.changes), f"{words}." if words else nothing]
 
 
 def _shape(restore: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.status import Role, SnapshotTarget
 from webapp.services import hosts, snapshot_restores, snapshots
 from webapp.services.restore_rules import restore_root
+from webapp.services.snapshot_effects import count_changed, effects_in_words
 from webapp.services.snapshot_restores import FileRestoreWish
 from webapp.services.task_pages import get_task_page
 from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in
@@ -133,7 +134,8 @@ def _page(restore_id: int) -> dict[str, Any]:
         "seen": get_task_page(restore, now),
         "confirmed": confirmed,
         "why_not": snapshot_restores.why_not_confirmable(restore, now) if ready else "",
-        "changed": sum(number for name, number in restore.counts.items() if name != "skipped"),
+        "changed": count_changed(restore.counts),
+        "effects": effects_in_words(restore.counts, dry_run=restore.dry_run),
         "changes": [_in_words(line) for line in restore.changes[:1000]],
         "now": now,
     }

@@ -1,0 +1,75 @@
+"""Pages of restores of files: the dry run, what it says, the question, and what became of it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Flask
+
+from tests.support.app import Browser, service_context
+from tests.support.host_pages import SeededHost
+from webapp.core.status import TaskStatus
+from webapp.services import snapshot_restores
+from webapp.store.db import db
+from webapp.store.models import SnapshotRestore
+
+
+def tried(app: Flask, bob: Browser, host: SeededHost, *paths: str, folder: str = "looked-at") -> str:
+    """The address of a dry run that a worker has ended."""
+    form = {"path": list(paths), "target": "directory", "directory": folder}
+    page: str = bob.submit(f"/snapshots/{host.snapshot_ids[-1]}/restore", data=form).location
+    work(app)
+    return page
+
+
+def work(app: Flask) -> None:
+    """Do what waits."""
+    with service_context(app):
+        waiting = db.session.query(SnapshotRestore.id).filter_by(status=TaskStatus.PENDING).all()
+        for (number,) in waiting:
+            snapshot_restores.execute_restore(number, clock=lambda: datetime.now(UTC))
+
+
+def test_a_restore_begins_with_a_dry_run(bob: Browser, host: SeededHost) -> None:
+    base = f"/snapshots/{host.snapshot_ids[-1]}/restore"
+
+    form = bob.get(f"{base}?path=/etc/hosts").text
+    answer = bob.submit(base, data={"path": "/etc/hosts", "target": "directory", "directory": "looked-at"})
+    page = bob.get(answer.location)
+
+    assert 'value="/etc/hosts"' in form
+    assert answer.status_code == 303
+    assert page.status_code == 200
+    assert "Dry run" in page.text
+    assert "Restore these…" not in page.text
+
+
+def test_a_restore_without_a_place_is_refused_at_its_field(bob: Browser, host: SeededHost) -> None:
+    answer = bob.submit(f"/snapshots/{host.snapshot_ids[-1]}/restore", target="directory", directory="/etc/cron.d")
+
+    assert answer.status_code == 422
+    assert 'id="directory-error"' in answer.text
+
+
+def test_a_dry_run_says_in_words_what_would_change(app: Flask, bob: Browser, host: SeededHost) -> None:
+    preview = tried(app, bob, host, "/etc/hosts", "/home/bob/notes day 2.txt")
+
+    page, question = bob.get(preview).text, bob.get(f"{preview}/confirm").text
+
+    assert "Restore these…" in page
+    for text in (page, question):
+        assert "2 would be made" in text
+        assert "deleted" not in text
+        assert ": 0" not in text
+
+
+def test_what_was_done_is_said_as_done(app: Flask, bob: Browser, host: SeededHost) -> None:
+    preview = tried(app, bob, host, "/etc/hosts")
+    digest = bob.get(f"{preview}/confirm").text.split('name="digest" value="')[1].split('"')[0]
+
+    done = bob.submit(f"{preview}/confirm", digest=digest).location
+    work(app)
+
+    page = bob.get(done).text
+    assert "1 was made" in page
+    assert "would" not in page

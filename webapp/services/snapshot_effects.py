@@ -1,0 +1,37 @@
+"""What a restore of files changes, or would, in words: for its pages and for the shell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from webapp.core.text import format_count
+from webapp.engine.snapshots.itemised import Effect
+
+# For one thing and for several; what they did, and what they would do.
+_DONE = {
+    Effect.CREATED: ("was made", "were made"),
+    Effect.CHANGED: ("was overwritten", "were overwritten"),
+    Effect.ATTRIBUTES: ("got another owner, mode or time", "got other owners, modes or times"),
+    Effect.DELETED: ("was removed", "were removed"),
+    Effect.SKIPPED: ("was left out", "were left out"),
+}
+_TRIED = {
+    Effect.CREATED: ("would be made", "would be made"),
+    Effect.CHANGED: ("would be overwritten", "would be overwritten"),
+    Effect.ATTRIBUTES: ("would get another owner, mode or time", "would get other owners, modes or times"),
+    Effect.DELETED: ("would be removed", "would be removed"),
+    Effect.SKIPPED: ("would be left out", "would be left out"),
+}
+
+
+def effects_in_words(counts: Mapping[str, int], *, dry_run: bool) -> list[str]:
+    """A phrase for each thing that happens at all: "2 would be made", "1 got another owner, mode or time"."""
+    words = _TRIED if dry_run else _DONE
+    return [
+        f"{format_count(number)} {words[effect][number != 1]}" for effect in Effect if (number := counts.get(effect, 0))
+    ]
+
+
+def count_changed(counts: Mapping[str, int]) -> int:
+    """How many names are changed in any way at the target, or would be."""
+    return sum(number for effect, number in counts.items() if effect != Effect.SKIPPED)
