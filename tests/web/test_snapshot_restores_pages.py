@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import pytest
 from flask import Flask
 
 from tests.support.app import Browser, service_context
 from tests.support.host_pages import SeededHost
-from webapp.core.status import TaskStatus
+from webapp.core.status import ErrorCode, TaskStatus
 from webapp.services import snapshot_restores
-from webapp.store.db import db
+from webapp.store.db import db, writing
 from webapp.store.models import SnapshotRestore
 
 
@@ -28,6 +29,13 @@ def work(app: Flask) -> None:
         waiting = db.session.query(SnapshotRestore.id).filter_by(status=TaskStatus.PENDING).all()
         for (number,) in waiting:
             snapshot_restores.execute_restore(number, clock=lambda: datetime.now(UTC))
+
+
+def end_badly(app: Flask, code: ErrorCode) -> None:
+    """Let the one that waits end without a result."""
+    with service_context(app), writing() as session:
+        restore = session.query(SnapshotRestore).filter_by(status=TaskStatus.PENDING).one()
+        restore.status, restore.error_code, restore.error_message = TaskStatus.FAILED, code, "The host is away."
 
 
 def test_a_restore_begins_with_a_dry_run(bob: Browser, host: SeededHost) -> None:
@@ -73,3 +81,20 @@ def test_what_was_done_is_said_as_done(app: Flask, bob: Browser, host: SeededHos
     page = bob.get(done).text
     assert "1 was made" in page
     assert "would" not in page
+
+
+@pytest.mark.parametrize("code", [ErrorCode.CONNECTION_FAILED, ErrorCode.CANCELLED])
+def test_what_a_dry_run_without_an_end_would_change_is_not_known(
+    app: Flask, bob: Browser, host: SeededHost, code: ErrorCode
+) -> None:
+    form = {"path": "/etc/hosts", "target": "directory", "directory": "looked-at"}
+    preview = bob.submit(f"/snapshots/{host.snapshot_ids[-1]}/restore", data=form).location
+
+    waiting = bob.get(preview).text
+    end_badly(app, code)
+    ended = bob.get(preview).text
+
+    assert "Nothing." not in waiting
+    assert "not known" not in waiting
+    assert "Nothing." not in ended
+    assert "Not known: the dry run did not come to its end." in ended
