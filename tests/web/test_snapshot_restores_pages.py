@@ -83,6 +83,21 @@ def test_what_was_done_is_said_as_done(app: Flask, bob: Browser, host: SeededHos
     assert "would" not in page
 
 
+def test_where_nothing_would_change_there_is_nothing_to_confirm(app: Flask, bob: Browser, host: SeededHost) -> None:
+    first = tried(app, bob, host, "/etc/hosts")
+    digest = bob.get(f"{first}/confirm").text.split('name="digest" value="')[1].split('"')[0]
+    bob.submit(f"{first}/confirm", digest=digest)
+    work(app)
+
+    again = tried(app, bob, host, "/etc/hosts")
+
+    page = bob.get(again).text
+    assert "Nothing would change." in page
+    assert "Restore these…" not in page
+    assert "Restore again…" in page
+    assert bob.get(f"{again}/confirm").location == again
+
+
 @pytest.mark.parametrize("code", [ErrorCode.CONNECTION_FAILED, ErrorCode.CANCELLED])
 def test_what_a_dry_run_without_an_end_would_change_is_not_known(
     app: Flask, bob: Browser, host: SeededHost, code: ErrorCode

@@ -155,7 +155,8 @@ def _in_words(line: str) -> tuple[str, str, str]:
 def _question(restore_id: int, error: InvalidInput | Conflict | None = None) -> ResponseReturnValue:
     page = _page(restore_id)
     restore = page["restore"]
-    if error is None and (page["why_not"] or page["confirmed"] is not None or not restore.dry_run):
+    settled = page["why_not"] or page["confirmed"] is not None or not restore.dry_run or not page["changed"]
+    if error is None and settled:
         return see_other("snapshot_restores.show", restore_id=restore_id)
     digest = snapshot_restores.preview_digest(restore)
     body = render_template("snapshot_restores/confirm.html", **page, digest=digest, error=error)
