@@ -18,6 +18,19 @@ class CheckState(StrEnum):
     FAILED = "failed"
     SKIPPED = "skipped"
 
+    @property
+    def log_level(self) -> str:
+        """The level of a log line that tells of it."""
+        return _LOG_LEVELS[self]
+
+
+_LOG_LEVELS = {
+    CheckState.PASSED: "good",
+    CheckState.WARNING: "warning",
+    CheckState.FAILED: "error",
+    CheckState.SKIPPED: "info",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Check:

@@ -91,11 +91,8 @@ def _verify(plan: BackupPlan, workplace: Workplace, written: _Written, reporter:
         if check.state is CheckState.WARNING:
             reporter.warn(check.code or ErrorCode.INCOMPLETE, line)
         else:
-            reporter.log(line, _LOG_LEVELS[check.state])
+            reporter.log(line, check.state.log_level)
     return report
-
-
-_LOG_LEVELS = {CheckState.PASSED: "good", CheckState.FAILED: "error", CheckState.SKIPPED: "info"}
 
 
 @dataclass(frozen=True, slots=True)

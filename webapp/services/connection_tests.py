@@ -160,13 +160,12 @@ def _missing(wanted: list[str], found: list[str]) -> list[Check]:
 
 
 def _log(checks: list[Check], reporter: TaskReporter) -> None:
-    levels = {CheckState.PASSED: "good", CheckState.FAILED: "error", CheckState.SKIPPED: "info"}
     for check in checks:
         line = f"{check.title}: {check.state.value}" + (f": {check.detail}" if check.detail else "")
         if check.state is CheckState.WARNING:
             reporter.warn(check.code or ErrorCode.INVALID_CONFIGURATION, line)
         else:
-            reporter.log(line, levels[check.state])
+            reporter.log(line, check.state.log_level)
 
 
 def _first_failure(checks: list[Check]) -> HoldfastError | None:

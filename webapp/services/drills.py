@@ -199,7 +199,7 @@ def _hold(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -
     release()
     report = engine_drill.run(plan, reporter)
     for check in report.checks:
-        reporter.log(f"{check.title}: {check.detail or check.value or check.state.value}", _LEVELS[check.state])
+        reporter.log(f"{check.title}: {check.detail or check.value or check.state.value}", check.state.log_level)
 
     def store(session: Session) -> None:
         record_drill(get_archive(archive_id), report, now=clock())
@@ -210,14 +210,6 @@ def _hold(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]) -
         "facts": {**report.facts, "load_seconds": round(report.load_seconds, 2)},
     }
     return Outcome(values=values, store=store, error=_verdict(archive_id, report))
-
-
-_LEVELS = {
-    CheckState.PASSED: "good",
-    CheckState.WARNING: "warning",
-    CheckState.FAILED: "error",
-    CheckState.SKIPPED: "info",
-}
 
 
 def drill_plan(drill: Drill) -> DrillPlan:

@@ -21,7 +21,6 @@ from webapp.store.db import db, release
 from webapp.store.models import RestoreCheck
 
 Look = Callable[[RestorePlan, Reporter], TargetReport]
-_LEVELS = {CheckState.PASSED: "good", CheckState.FAILED: "error", CheckState.SKIPPED: "info"}
 
 
 def execute_check(task_id: int, *, clock: Callable[[], datetime], look: Look = look_at_target) -> None:
@@ -73,7 +72,7 @@ def tell(report: TargetReport, reporter: TaskReporter) -> TargetReport:
         if check.state is CheckState.WARNING:
             reporter.warn(check.code or ErrorCode.INVALID_CONFIGURATION, line)
         else:
-            reporter.log(line, _LEVELS[check.state])
+            reporter.log(line, check.state.log_level)
     return report
 
 

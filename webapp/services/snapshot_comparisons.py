@@ -23,7 +23,6 @@ from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Instance, SnapshotComparison
 
 TIME_LIMIT_SECONDS = 3600
-_LEVELS = {CheckState.PASSED: "good", CheckState.FAILED: "error", CheckState.SKIPPED: "info"}
 
 
 def request_comparison(archive_id: int, *, actor: Actor, now: datetime) -> SnapshotComparison:
@@ -103,7 +102,7 @@ def _log(checks: Sequence[Check], reporter: TaskReporter) -> None:
         if check.state is CheckState.WARNING:
             reporter.warn(check.code or ErrorCode.HOST_DIFFERS, line)
         else:
-            reporter.log(line, _LEVELS[check.state])
+            reporter.log(line, check.state.log_level)
 
 
 def _first_failure(checks: Sequence[Check]) -> HoldfastError | None:
