@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from webapp.core.status import (
     ACTIVE_STATUSES,
     ArchiveState,
+    InstanceKind,
     QueueName,
     TaskStatus,
     TaskType,
@@ -44,7 +45,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The strip of numbers."""
+    """The strip of numbers. ``drillable``: instances whose backups can be restored for practice; a host's cannot."""
 
     protected: int
     total: int
@@ -52,6 +53,7 @@ class Numbers:
     oldest_age: str
     verified_week: int
     drilled_week: int
+    drillable: int
     restore_points: int
     stored_bytes: int
     stored_week_bytes: int
@@ -186,6 +188,7 @@ def _numbers(fleet: Sequence[FleetRow], now: datetime) -> Numbers:
         oldest_age=age,
         verified_week=int(verified),
         drilled_week=sum(row.drill is not None and row.drill.passed and row.drill.drilled_at >= week for row in fleet),
+        drillable=sum(row.instance.kind is not InstanceKind.HOST for row in fleet),
         restore_points=int(count),
         stored_bytes=int(size or 0),
         stored_week_bytes=int(recent or 0),
