@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from webapp.core.errors import HoldfastError
 from webapp.core.status import ErrorCode, VerificationLevel
 
 
@@ -82,6 +83,18 @@ class Check:
             code=ErrorCode(data["code"]) if data.get("code") else None,
             level=VerificationLevel(data["level"]) if data.get("level") else None,
         )
+
+
+def find_failure(checks: Iterable[Check], *, code: ErrorCode) -> HoldfastError | None:
+    """The first check that failed, as an error that no second attempt mends; None when none did.
+
+    ``code`` is for a check that has none of its own.
+    """
+    failed = next((check for check in checks if check.state is CheckState.FAILED), None)
+    if failed is None:
+        return None
+    message = f"{failed.title}: {failed.detail or 'failed'}"
+    return HoldfastError(message, hint=failed.hint, code=failed.code or code, permanent=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from typing import Any
 from webapp.core.manifest import Manifest, verification_summary
 from webapp.core.naming import archive_base_name, archive_directory_name
 from webapp.core.plans import BackupPlan
-from webapp.core.reports import BackupResult, CheckState, SourceFacts, VerificationReport
+from webapp.core.reports import BackupResult, SourceFacts, VerificationReport
 from webapp.core.status import ErrorCode, VerificationLevel
 from webapp.core.text import format_size
 from webapp.engine.archive.digest import DigestingFile
 from webapp.engine.disk import require_free
-from webapp.engine.report import Reporter
+from webapp.engine.report import Reporter, tell_check
 from webapp.engine.shelf import Shelf, Workplace, open_shelf
 from webapp.engine.sources.base import Source
 from webapp.engine.verify import Expectation, expectation_of_backup, require_structure, verify_archive
@@ -87,11 +87,7 @@ def _verify(plan: BackupPlan, workplace: Workplace, written: _Written, reporter:
         threads=plan.compression_threads,
     )
     for check in report.checks:
-        line = f"{check.title}: {check.detail}"
-        if check.state is CheckState.WARNING:
-            reporter.warn(check.code or ErrorCode.INCOMPLETE, line)
-        else:
-            reporter.log(line, check.state.log_level)
+        tell_check(check, f"{check.title}: {check.detail}", reporter, code=ErrorCode.INCOMPLETE)
     return report
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+from webapp.core.reports import Check, CheckState
 from webapp.core.status import ErrorCode
 
 
@@ -33,6 +34,14 @@ class Reporter(Protocol):
 
     def on_stop(self, action: Callable[[], None]) -> AbstractContextManager[None]:
         """While inside, ``action`` is called (from another thread) when the task must end: kill a process, close a socket."""
+
+
+def tell_check(check: Check, line: str, reporter: Reporter, *, code: ErrorCode) -> None:
+    """``line`` about a check, in the log: a warning of the task when the check warns, with ``code`` if it has none."""
+    if check.state is CheckState.WARNING:
+        reporter.warn(check.code or code, line)
+    else:
+        reporter.log(line, check.state.log_level)
 
 
 class SilentReporter:

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
 from webapp.core.errors import HoldfastError, InvalidInput
-from webapp.core.reports import Check, CheckState
+from webapp.core.reports import Check, CheckState, find_failure
 from webapp.core.status import ACTIVE_STATUSES, ErrorCode, FilestoreKind, InstanceKind, TaskType
+from webapp.engine.report import tell_check
 from webapp.engine.snapshots.probe import probe_host
 from webapp.engine.sources.base import Source
 from webapp.engine.sources.registry import build_source
@@ -108,7 +109,7 @@ def _test(task_id: int, reporter: TaskReporter) -> Outcome:
     checks = [*checks, *_missing(wanted, names)]
     _log(checks, reporter)
     outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": names})
-    outcome.error = _first_failure(checks)
+    outcome.error = find_failure(checks, code=ErrorCode.CONNECTION_FAILED)
     outcome.store = lambda session: _store_versions(session, instance_id, checks)
     return outcome
 
@@ -123,13 +124,13 @@ def _test_host(instance: Instance, reporter: TaskReporter) -> Outcome:
     checks = probe_host(plan, root=root, reserve_bytes=reserve_bytes, reporter=reporter)
     _log(checks, reporter)
     outcome = Outcome(values={"checks": [check.as_json() for check in checks], "databases": []})
-    outcome.error = _first_failure(checks)
+    outcome.error = find_failure(checks, code=ErrorCode.CONNECTION_FAILED)
     return outcome
 
 
 def _discover(source: Source, checks: list[Check], reporter: TaskReporter) -> list[str]:
     """The databases there, where nothing failed; a refusal to list them is a check's business, not a second failure."""
-    if _first_failure(checks) is not None:
+    if find_failure(checks, code=ErrorCode.CONNECTION_FAILED) is not None:
         return []
     reporter.step("discover", "Find databases")
     try:
@@ -162,18 +163,7 @@ def _missing(wanted: list[str], found: list[str]) -> list[Check]:
 def _log(checks: list[Check], reporter: TaskReporter) -> None:
     for check in checks:
         line = f"{check.title}: {check.state.value}" + (f": {check.detail}" if check.detail else "")
-        if check.state is CheckState.WARNING:
-            reporter.warn(check.code or ErrorCode.INVALID_CONFIGURATION, line)
-        else:
-            reporter.log(line, check.state.log_level)
-
-
-def _first_failure(checks: list[Check]) -> HoldfastError | None:
-    failed = next((check for check in checks if check.state is CheckState.FAILED), None)
-    if failed is None:
-        return None
-    message = f"{failed.title}: {failed.detail or 'failed'}"
-    return HoldfastError(message, hint=failed.hint, code=failed.code or ErrorCode.CONNECTION_FAILED, permanent=True)
+        tell_check(check, line, reporter, code=ErrorCode.INVALID_CONFIGURATION)
 
 
 def _host_key_missing() -> Check:

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from webapp.core.errors import HoldfastError
-from webapp.core.reports import Check, CheckState
+from webapp.core.reports import Check, CheckState, find_failure
 from webapp.core.restore_plans import RestoreOptions, RestorePlan, TargetReport
 from webapp.core.status import ErrorCode, RestoreTarget
-from webapp.engine.report import Reporter
+from webapp.engine.report import Reporter, tell_check
 from webapp.engine.restore.checks import look_at_target
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
@@ -69,10 +69,7 @@ def tell(report: TargetReport, reporter: TaskReporter) -> TargetReport:
     """The answers, in the log."""
     for check in report.checks:
         line = f"{check.title}: {check.detail or check.state.value}"
-        if check.state is CheckState.WARNING:
-            reporter.warn(check.code or ErrorCode.INVALID_CONFIGURATION, line)
-        else:
-            reporter.log(line, check.state.log_level)
+        tell_check(check, line, reporter, code=ErrorCode.INVALID_CONFIGURATION)
     return report
 
 
@@ -80,12 +77,5 @@ def refusal_in(report: TargetReport) -> HoldfastError | None:
     """The first answer that forbids the restore, as an error; None when it may begin."""
     if report.allowed:
         return None
-    failed: Check | None = next((one for one in report.checks if one.state is CheckState.FAILED), None)
-    if failed is None:
-        return HoldfastError("The target could not be looked at.", code=ErrorCode.INTERNAL, permanent=True)
-    return HoldfastError(
-        f"{failed.title}: {failed.detail or 'failed'}",
-        hint=failed.hint,
-        code=failed.code or ErrorCode.RESTORE_FAILED,
-        permanent=True,
-    )
+    unseen = HoldfastError("The target could not be looked at.", code=ErrorCode.INTERNAL, permanent=True)
+    return find_failure(report.checks, code=ErrorCode.RESTORE_FAILED) or unseen

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
-from webapp.core.errors import Conflict, HoldfastError
-from webapp.core.reports import Check, CheckState
+from webapp.core.errors import Conflict
+from webapp.core.reports import find_failure
 from webapp.core.status import ACTIVE_STATUSES, ErrorCode, TaskType
+from webapp.engine.report import tell_check
 from webapp.engine.snapshots.live import compare_live
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
@@ -87,31 +88,12 @@ def _compare(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime]
     reporter.hide(plan.ssh.private_key.reveal())
     release()
     checks = compare_live(place, plan, reporter)
-    _log(checks, reporter)
+    for check in checks:
+        line = f"{check.title}: {check.detail or check.value or check.state.value}"
+        tell_check(check, line, reporter, code=ErrorCode.HOST_DIFFERS)
 
     def store(_session: Session) -> None:
         get_record(archive_id).compared_at = clock()
 
     values = {"checks": [check.as_json() for check in checks]}
-    return Outcome(values=values, store=store, error=_first_failure(checks))
-
-
-def _log(checks: Sequence[Check], reporter: TaskReporter) -> None:
-    for check in checks:
-        line = f"{check.title}: {check.detail or check.value or check.state.value}"
-        if check.state is CheckState.WARNING:
-            reporter.warn(check.code or ErrorCode.HOST_DIFFERS, line)
-        else:
-            reporter.log(line, check.state.log_level)
-
-
-def _first_failure(checks: Sequence[Check]) -> HoldfastError | None:
-    failed = next((check for check in checks if check.state is CheckState.FAILED), None)
-    if failed is None:
-        return None
-    return HoldfastError(
-        f"{failed.title}: {failed.detail or 'failed'}",
-        hint=failed.hint,
-        code=failed.code or ErrorCode.HOST_DIFFERS,
-        permanent=True,
-    )
+    return Outcome(values=values, store=store, error=find_failure(checks, code=ErrorCode.HOST_DIFFERS))
