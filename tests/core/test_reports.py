@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from webapp.core.reports import Check, CheckState, find_failure
-from webapp.core.status import ErrorCode
+from webapp.core.reports import Check, CheckState, VerificationReport, find_failure
+from webapp.core.status import ErrorCode, VerificationLevel
 
 GOOD = Check("login", "Log in", CheckState.PASSED)
 CODE = ErrorCode.CONNECTION_FAILED
@@ -42,3 +42,29 @@ def test_there_is_no_error_when_no_check_failed() -> None:
     warned = Check("copy", "Copy", CheckState.WARNING, "Look.")
 
     assert find_failure([GOOD, warned], code=CODE) is None
+
+
+def report(*checks: Check) -> VerificationReport:
+    return VerificationReport(VerificationLevel.INTACT, checks)
+
+
+def test_a_report_that_passed_has_no_error() -> None:
+    assert report(GOOD).error() is None
+
+
+def test_a_report_that_failed_says_what_and_why() -> None:
+    bad = Check("digest", "Digest", CheckState.FAILED, "It differs.")
+
+    error = report(GOOD, bad).error("Restore point 7 failed its verification", hint="Look at the report.")
+
+    assert error is not None
+    assert error.permanent
+    assert error.message == "Restore point 7 failed its verification: Digest: It differs."
+    assert (error.hint, error.code) == ("Look at the report.", ErrorCode.CORRUPT)
+
+
+def test_a_report_without_any_check_has_an_error_too() -> None:
+    error = report().error()
+
+    assert error is not None
+    assert error.message == "Verification failed: Checks: None was made."

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from webapp.core.errors import HoldfastError
+from webapp.core.errors import ArchiveError, HoldfastError
 from webapp.core.status import ErrorCode, VerificationLevel
 
 
@@ -123,6 +123,17 @@ class VerificationReport:
     def passed(self) -> bool:
         """Whether at least one check was made and none failed."""
         return bool(self.checks) and not self.failed
+
+    def error(self, what: str = "Verification failed", *, hint: str = "") -> ArchiveError | None:
+        """``what`` and the first check that failed, as an error that no second attempt mends; None when it passed.
+
+        ``hint`` is for a check that has none of its own.
+        """
+        if self.passed:
+            return None
+        first = self.failed[0] if self.checks else Check("none", "Checks", CheckState.FAILED, "None was made.")
+        message = f"{what}: {first.title}: {first.detail}"
+        return ArchiveError(message, hint=first.hint or hint, code=first.code or ErrorCode.CORRUPT, permanent=True)
 
 
 @dataclass(frozen=True, slots=True)

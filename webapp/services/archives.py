@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
-from webapp.core.errors import ArchiveError, HoldfastError, NotFound
+from webapp.core.errors import ArchiveError, NotFound
 from webapp.core.manifest import Manifest
 from webapp.core.reports import BackupResult, Check, CheckState, VerificationReport
 from webapp.core.status import (
@@ -305,15 +305,7 @@ def _verify(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
     def store(session: Session) -> None:
         record_report(get_archive(archive_id), report, now=clock())
 
-    error: HoldfastError | None = None
-    if not report.passed:
-        first = report.failed[0]
-        error = ArchiveError(
-            f"Restore point {archive_id} failed its verification: {first.title}: {first.detail}",
-            hint=first.hint,
-            code=first.code or ErrorCode.CORRUPT,
-            permanent=True,
-        )
+    error = report.error(f"Restore point {archive_id} failed its verification")
     details: dict[str, Any] = {"archive_id": archive_id, "checks": [check.as_json() for check in report.checks]}
     return Outcome(values={"details": details}, store=store, error=error)
 

@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.core.errors import HoldfastError, InvalidInput
+from webapp.core.errors import InvalidInput
 from webapp.core.plans import BackupPlan, Previous
 from webapp.core.reports import BackupResult
-from webapp.core.status import ArchiveFormat, ErrorCode, VerificationStatus
+from webapp.core.status import ArchiveFormat, VerificationStatus
 from webapp.engine import backup as engine_backup
 from webapp.engine.sources.registry import build_source
 from webapp.services.archives import add_archive, newest_verified
@@ -30,6 +30,8 @@ from webapp.services.wiring import wired
 from webapp.store.db import db, release
 from webapp.store.models import Archive, Instance, Run
 
+_QUARANTINED = "The archive is kept in quarantine and does not count as a backup. Look at the report."
+
 
 def execute_run(run_id: int, *, clock: Callable[[], datetime]) -> None:
     """Execute one backup: plan from rows, bytes through the engine, result in one transaction."""
@@ -45,7 +47,8 @@ def _back_up(run_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
     source = build_source(plan.source)
     release()
     result = engine_backup.run(plan, source, reporter)
-    outcome = Outcome(values=_run_values(result), error=_verification_error(result))
+    error = result.report.error(hint=_QUARANTINED) if result.report is not None else None
+    outcome = Outcome(values=_run_values(result), error=error)
 
     def store(session: Session) -> None:
         stored = get_run(run_id)
@@ -121,15 +124,3 @@ def _run_values(result: BackupResult) -> dict[str, Any]:
         "database_bytes": result.facts.dump_bytes or None,
         "filestore_bytes": result.facts.filestore_bytes or None,
     }
-
-
-def _verification_error(result: BackupResult) -> HoldfastError | None:
-    if result.report is None or result.report.passed:
-        return None
-    first = result.report.failed[0]
-    return HoldfastError(
-        f"Verification failed: {first.title}: {first.detail}",
-        hint=first.hint or "The archive is kept in quarantine and does not count as a backup. Look at the report.",
-        code=first.code or ErrorCode.CORRUPT,
-        permanent=True,
-    )

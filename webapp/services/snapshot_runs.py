@@ -12,12 +12,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from webapp.core.errors import HoldfastError, InvalidInput
+from webapp.core.errors import InvalidInput
 from webapp.core.snapshot_plans import SnapshotPlace, SnapshotPlan, SnapshotResult
 from webapp.core.status import (
     ArchiveFormat,
     ArchiveState,
-    ErrorCode,
     SnapshotLayout,
     TaskStatus,
     VerificationStatus,
@@ -52,7 +51,8 @@ def take_snapshot(run_id: int, reporter: TaskReporter, clock: Callable[[], datet
     open_root(plan.root, create=is_new)
     result = take(plan, reporter)
     _repeat_warnings(result, reporter)
-    outcome = Outcome(values=run_values(result), error=_verification_error(result), irrevocable=True)
+    error = result.report.error(hint="The snapshot is kept but does not count. Look at the report.")
+    outcome = Outcome(values=run_values(result), error=error, irrevocable=True)
 
     def store(session: Session) -> None:
         run = get_run(run_id)
@@ -196,15 +196,3 @@ def _repeat_warnings(result: SnapshotResult, reporter: TaskReporter) -> None:
     for code, message in result.warnings:
         if reporter.clean(message) not in said:
             reporter.warn(code, message)
-
-
-def _verification_error(result: SnapshotResult) -> HoldfastError | None:
-    if result.report.passed:
-        return None
-    first = result.report.failed[0]
-    return HoldfastError(
-        f"Verification failed: {first.title}: {first.detail}",
-        hint=first.hint or "The snapshot is kept but does not count. Look at the report.",
-        code=first.code or ErrorCode.CORRUPT,
-        permanent=True,
-    )
