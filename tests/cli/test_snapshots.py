@@ -51,6 +51,7 @@ def test_snapshots_are_listed_and_shown(estate: Estate) -> None:
     assert (shown["base_id"], shown["verification_status"], shown["gone_files"]) == (1, "passed", 1)
     assert "web-01" in estate("snapshot", "list").out
     assert f"{estate.root}/web-01/" in estate("snapshot", "show", "2").out
+    assert "1 file or link\n" in estate("snapshot", "show", "2").out
     assert estate("snapshot", "show", "9").code == 3
     assert estate("snapshot", "list", "web-09").code == 3
 

@@ -26,14 +26,14 @@ def test_more_than_the_share_of_a_base_of_twenty_files(base: int, gone: int, per
 
 def test_the_sentence_says_how_many_are_gone() -> None:
     assert refusal_of(Losses(1200, 900), 50) == (
-        "900 of the 1\N{NARROW NO-BREAK SPACE}200 files of the snapshot before are gone (75 %; 50 % are allowed)."
+        "900 of the 1\N{NARROW NO-BREAK SPACE}200 files and links of the snapshot before are gone (75 %; 50 % are allowed)."
     )
 
 
 def test_an_emptied_directory_is_named() -> None:
     losses = Losses(1000, 30, emptied=(("/srv/data", 30),))
 
-    assert refusal_of(losses, 50) == "A directory is empty as if its disk were not mounted: /srv/data (30 files)."
+    assert refusal_of(losses, 50) == "A directory is empty as if its disk were not mounted: /srv/data (30 files and links before)."
 
 
 def test_an_accepted_change_passes_but_for_the_sentinel() -> None:

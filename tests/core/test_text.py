@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from webapp.core.text import (
     format_ago,
     format_count,
+    format_files_and_links,
     format_duration,
     format_size,
     plural,
@@ -89,6 +90,11 @@ def test_distances_are_said_as_people_say_them(age: timedelta, text: str) -> Non
 def test_counts_have_thin_spaces_and_words_their_number() -> None:
     assert format_count(1_234_567) == "1\u202f234\u202f567"
     assert format_count(999) == "999"
+
+
+def test_files_and_links_are_counted_together() -> None:
+    assert format_files_and_links(1) == "1 file or link"
+    assert format_files_and_links(1291) == "1\u202f291 files and links"
     assert [plural(n, "run", "runs") for n in (0, 1, 2)] == ["runs", "run", "runs"]
 
 

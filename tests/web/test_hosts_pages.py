@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 import zipfile
 from datetime import UTC, datetime
@@ -98,6 +99,21 @@ def test_the_run_of_a_snapshot_leads_to_it(bob: Browser, host: SeededHost) -> No
     assert f"/snapshots/{host.snapshot_ids[-1]}/files" in page
     assert "shared with the one before" in page
     assert "/download" not in page
+
+
+def test_counts_that_take_in_links_say_so(charlie: Browser, host: SeededHost) -> None:
+    first, _, last = (in_plain_text(charlie.get(f"/snapshots/{number}").text) for number in host.snapshot_ids)
+
+    # 31 files and one symlink; on the third day one picture is gone.
+    assert "New in it" in first
+    assert "32 files and links" in first
+    assert "31 files" in first
+    assert "Shared – it stands alone" in first
+    assert "Gone 1 file or link" in last
+
+
+def in_plain_text(page: str) -> str:
+    return " ".join(re.sub(r"<[^>]*>", " ", page).split())
 
 
 def test_directories_are_browsed_and_odd_names_cannot_hide(bob: Browser, host: SeededHost) -> None:

@@ -28,6 +28,7 @@ from webapp.commands.shapes import task_shape
 from webapp.commands.snapshot_restores import add_restore_verb
 from webapp.core.errors import Conflict, InvalidInput, NotFound
 from webapp.core.status import VerificationLevel
+from webapp.core.text import format_files_and_links
 from webapp.services import archives, snapshot_comparisons, snapshot_discovery, snapshot_files, snapshots, tasks
 from webapp.store.db import release
 
@@ -122,8 +123,8 @@ def show_snapshot(context: Context, arguments: Namespace) -> Answer:
             ("Paths", ", ".join(record.paths)),
             ("Base", record.base_name or "none"),
             ("Files", f"{record.file_count}, {size(record.total_bytes)}" if counted else "not counted"),
-            ("New", f"{record.new_files}, {size(record.new_bytes)}" if counted else ""),
-            ("Gone", record.gone_files),
+            ("New", _new_in(record)),
+            ("Gone", "" if record.gone_files is None else format_files_and_links(record.gone_files)),
             ("Vanished", record.vanished or ""),
             ("Unreadable", record.unreadable or ""),
             ("Verification", f"{record.archive.verification_status} ({record.archive.verification_level})"),
@@ -271,6 +272,12 @@ def accept_loss(context: Context, arguments: Namespace) -> Answer:
 
 
 NODE_HEADS = ["MODE", "OWNER", "SIZE", "CHANGED (UTC)", "NAME"]
+
+
+def _new_in(record: Any) -> str:
+    if record.new_files is None:
+        return ""
+    return f"{format_files_and_links(record.new_files)}, {size(record.new_bytes)}"
 
 
 def _pair(ids: list[int]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from webapp.core.text import format_count, plural, strip_controls
+from webapp.core.text import format_count, format_files_and_links, plural, strip_controls
 
 # Of fewer files a share says little.
 LEAST_BASE_FILES = 20
@@ -42,14 +42,12 @@ def refusal_of(losses: Losses, shrink_percent: int | None) -> str:
     if shrink_percent is None:
         return ""
     if losses.emptied:
-        shown = _listed([f"{_shown(path)} ({format_count(count)} files)" for path, count in losses.emptied])
+        shown = _listed([f"{_shown(path)} ({format_files_and_links(count)} before)" for path, count in losses.emptied])
         return f"A directory is empty as if its disk were not mounted: {shown}."
     if is_shrunk(losses.base_files, losses.gone_files, shrink_percent):
         percent = losses.gone_files * 100 // losses.base_files
-        gone, base = format_count(losses.gone_files), format_count(losses.base_files)
-        return (
-            f"{gone} of the {base} files of the snapshot before are gone ({percent} %; {shrink_percent} % are allowed)."
-        )
+        gone, base = format_count(losses.gone_files), format_files_and_links(losses.base_files)
+        return f"{gone} of the {base} of the snapshot before are gone ({percent} %; {shrink_percent} % are allowed)."
     return ""
 
 

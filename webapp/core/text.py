@@ -94,6 +94,11 @@ def format_count(number: int) -> str:
     return f"{number:,}".replace(",", THIN_SPACE)
 
 
+def format_files_and_links(number: int) -> str:
+    """What a snapshot counts of all that is no directory, devices and pipes too: `1 file or link`, `1 291 files and links`."""
+    return f"{format_count(number)} {plural(number, 'file or link', 'files and links')}"
+
+
 def plural(number: int, one: str, many: str) -> str:
     """The word alone that fits a number: ``one`` for 1, else ``many``."""
     return one if number == 1 else many

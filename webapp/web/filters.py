@@ -2,7 +2,7 @@
 
 ``register(app)`` gives every template, and every block rendered alone:
 
-- filters ``size duration ago when day clock iso count plural trigger`` (None becomes an en dash), ``shown_path`` and
+- filters ``size duration ago when day clock iso count plural files_and_links trigger`` (None becomes an en dash), ``shown_path`` and
   ``sent_path`` (a path for people, and for addresses);
 - ``icon(name, cls)``, ``swap_morph``, ``htmx_config``, and ``poll(seconds)``, an hx-trigger that the setting
   UI_POLL_SCALE scales;
@@ -38,6 +38,7 @@ def register(app: Flask) -> None:
     env.filters.update(
         size=size, duration=duration, ago=ago, when=when, day=day, clock=clock, iso=iso, count=count, plural=text.plural
     )
+    env.filters.update(files_and_links=files_and_links)
     env.filters.update(charts.FILTERS, trigger=trigger, retention_lines=draw_plan)
     env.filters.update(shown_path=shown_path, sent_path=sent_path, speed=speed)
     env.globals.update(
@@ -95,6 +96,11 @@ def speed(record: Any) -> str:
 def count(value: int | None) -> str:
     """`412 001`."""
     return NOTHING if value is None else text.format_count(value)
+
+
+def files_and_links(value: int | None) -> str:
+    """`1 291 files and links`: what a snapshot counts as new or gone."""
+    return NOTHING if value is None else text.format_files_and_links(value)
 
 
 def trigger(triggered_by: str) -> str:
