@@ -16,7 +16,6 @@ from webapp.core.errors import ArchiveError, NotFound
 from webapp.core.manifest import Manifest
 from webapp.core.reports import BackupResult, Check, CheckState, VerificationReport
 from webapp.core.status import (
-    ACTIVE_STATUSES,
     ArchiveState,
     Content,
     ErrorCode,
@@ -34,7 +33,7 @@ from webapp.services.snapshot_places import is_snapshot
 from webapp.services.snapshot_verification import TIME_LIMIT_SECONDS as SNAPSHOT_TIME_LIMIT_SECONDS
 from webapp.services.snapshot_verification import manifest_data, note_read, read_again, require_verifiable
 from webapp.services.store import the_shelf
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, Verification
 
@@ -254,11 +253,7 @@ def request_verification(archive_id: int, *, level: VerificationLevel, actor: Ac
     _require_there(get_archive(archive_id))
     with writing() as session:
         archive = get_archive(archive_id)
-        active = session.scalar(
-            sa.select(Verification).where(
-                Verification.archive_id == archive_id, Verification.status.in_(ACTIVE_STATUSES)
-            )
-        )
+        active = find_active(Verification, Verification.archive_id == archive_id)
         if active is not None:
             return active
         task = add_verification(session, archive, level, triggered_by=actor.triggered_by, now=now)

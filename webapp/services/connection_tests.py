@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from webapp.core.actors import Actor
 from webapp.core.errors import HoldfastError, InvalidInput
 from webapp.core.reports import Check, CheckState, find_failure
-from webapp.core.status import ACTIVE_STATUSES, ErrorCode, FilestoreKind, InstanceKind, TaskType
+from webapp.core.status import ErrorCode, FilestoreKind, InstanceKind, TaskType
 from webapp.engine.report import tell_check
 from webapp.engine.snapshots.probe import probe_host
 from webapp.engine.sources.base import Source
@@ -23,7 +23,7 @@ from webapp.services.instance_plans import secrets_of, source_plan
 from webapp.services.instances import get_instance
 from webapp.services.reporting import TaskReporter
 from webapp.services.settings import get_settings
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, find_newest, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import ConnectionTest, Instance
 
@@ -35,7 +35,7 @@ def request_connection_test(instance_id: int, *, actor: Actor, now: datetime) ->
     """Ask a worker to test the connection; an active test is answered, not doubled. Raises NotFound."""
     with writing() as session:
         instance = get_instance(instance_id)
-        active = _find_active(session, instance_id)
+        active = find_active(ConnectionTest, ConnectionTest.instance_id == instance_id)
         if active is not None:
             return active
         task = ConnectionTest(
@@ -63,10 +63,7 @@ def request_connection_test(instance_id: int, *, actor: Actor, now: datetime) ->
 
 def find_newest_test(instance_id: int) -> ConnectionTest | None:
     """The newest connection test, whatever its state."""
-    query = (
-        sa.select(ConnectionTest).where(ConnectionTest.instance_id == instance_id).order_by(ConnectionTest.id.desc())
-    )
-    return db.session.scalar(query.limit(1).execution_options(populate_existing=True))
+    return find_newest(ConnectionTest, ConnectionTest.instance_id == instance_id)
 
 
 def list_found_databases(instance_id: int) -> list[str]:
@@ -183,11 +180,3 @@ def _store_versions(session: Session, instance_id: int, checks: list[Check]) -> 
     values = {VERSION_CHECKS[check.key]: check.value[:32] for check in passed if check.value}
     if values:
         session.execute(sa.update(Instance).where(Instance.id == instance_id).values(**values))
-
-
-def _find_active(session: Session, instance_id: int) -> ConnectionTest | None:
-    return session.scalar(
-        sa.select(ConnectionTest)
-        .where(ConnectionTest.instance_id == instance_id, ConnectionTest.status.in_(ACTIVE_STATUSES))
-        .limit(1)
-    )

@@ -20,7 +20,6 @@ from webapp.core.errors import Conflict, HoldfastError, NotFound
 from webapp.core.reports import Check, CheckState
 from webapp.core.restore_plans import DrillPlan, DrillReport, OwnQuestion
 from webapp.core.status import (
-    ACTIVE_STATUSES,
     ArchiveState,
     ErrorCode,
     TaskStatus,
@@ -34,7 +33,7 @@ from webapp.services import audit
 from webapp.services.archives import file_path, get_archive, read_manifest
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, find_newest, ring
 from webapp.services.wiring import wired
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Drill, Job
@@ -128,14 +127,12 @@ def get_drill(drill_id: int) -> Drill:
 
 def find_active_drill(archive_id: int) -> Drill | None:
     """The archive's drill that waits or runs."""
-    query = sa.select(Drill).where(Drill.archive_id == archive_id, Drill.status.in_(ACTIVE_STATUSES))
-    return db.session.scalar(query.order_by(Drill.id.desc()).limit(1))
+    return find_active(Drill, Drill.archive_id == archive_id)
 
 
 def latest_drill(archive_id: int) -> Drill | None:
     """The archive's newest drill, whatever its state."""
-    query = sa.select(Drill).where(Drill.archive_id == archive_id).order_by(Drill.id.desc()).limit(1)
-    return db.session.scalar(query.execution_options(populate_existing=True))
+    return find_newest(Drill, Drill.archive_id == archive_id)
 
 
 def list_drills(wanted: DrillFilter) -> tuple[Sequence[Drill], int]:

@@ -12,7 +12,7 @@ from webapp.core.actors import HOLDFAST, Actor
 from webapp.core.errors import Conflict, HoldfastError, InvalidInput, NotFound
 from webapp.core.plans import PostgresPlan
 from webapp.core.restore_plans import TargetIdentity
-from webapp.core.status import ACTIVE_STATUSES, Role, TaskType
+from webapp.core.status import Role, TaskType
 from webapp.engine.report import Reporter
 from webapp.engine.restore.kept import remove_kept
 from webapp.services import audit
@@ -20,7 +20,7 @@ from webapp.services.execution import Outcome, execute
 from webapp.services.instance_plans import secrets_of
 from webapp.services.reporting import TaskReporter
 from webapp.services.restore_planning import server_plan
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, find_newest, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import KeptDatabase, KeptRemoval, Task
 
@@ -49,8 +49,7 @@ def get_kept(kept_id: int) -> KeptDatabase:
 
 def find_removal(kept_id: int) -> KeptRemoval | None:
     """The newest removal of it, whatever its state; None when nobody asked for one."""
-    query = sa.select(KeptRemoval).where(KeptRemoval.kept_id == kept_id).order_by(KeptRemoval.id.desc()).limit(1)
-    return db.session.scalar(query)
+    return find_newest(KeptRemoval, KeptRemoval.kept_id == kept_id)
 
 
 def request_removal(kept_id: int, *, typed_name: str, actor: Actor, now: datetime) -> KeptRemoval:
@@ -66,7 +65,7 @@ def request_removal(kept_id: int, *, typed_name: str, actor: Actor, now: datetim
             raise Conflict(f"{kept.kept_name} was removed already.")
         if typed_name != kept.kept_name:
             raise InvalidInput(f"Type the name of the database that is removed: {kept.kept_name}.", field="typed_name")
-        task = _active_removal(session, kept_id) or _add_removal(session, kept, actor, now)
+        task = find_active(KeptRemoval, KeptRemoval.kept_id == kept_id) or _add_removal(session, kept, actor, now)
     ring([task.id])
     return task
 
@@ -85,7 +84,7 @@ def request_due_removals(now: datetime) -> int:
     for kept_id in due:
         with writing() as session:
             kept = get_kept(kept_id)
-            if kept.removed_at is None and _active_removal(session, kept_id) is None:
+            if kept.removed_at is None and find_active(KeptRemoval, KeptRemoval.kept_id == kept_id) is None:
                 asked.append(_add_removal(session, kept, HOLDFAST, now).id)
     ring(asked)
     return len(asked)
@@ -145,12 +144,6 @@ def record_removal_failure(session: Session, task: Task) -> None:
     removal.kept.remove_error = removal.error_message
     if removal.kept.remove_after is not None:
         removal.kept.remove_after = removal.completed_at + TIMER_WAITS_AFTER_FAILURE
-
-
-def _active_removal(session: Session, kept_id: int) -> KeptRemoval | None:
-    return session.scalar(
-        sa.select(KeptRemoval).where(KeptRemoval.kept_id == kept_id, KeptRemoval.status.in_(ACTIVE_STATUSES)).limit(1)
-    )
 
 
 def _add_removal(session: Session, kept: KeptDatabase, actor: Actor, now: datetime) -> KeptRemoval:

@@ -9,13 +9,13 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
 
 from webapp.core.errors import Conflict
 from webapp.core.restore_plans import RestoreOptions
-from webapp.core.status import ACTIVE_STATUSES, ArchiveState, RestoreTarget, VerificationStatus
+from webapp.core.status import ArchiveState, RestoreTarget, VerificationStatus
 from webapp.services.restore_rules import has_filestore, targets_at
 from webapp.services.restore_tasks import SAFETY, NewRestore, add_restore
+from webapp.services.tasks import find_active
 from webapp.store.db import db
 from webapp.store.models import Archive, Instance, Job, Restore, Run, Slot
 
@@ -113,10 +113,9 @@ def find_newest_point(instance_id: int, database: str) -> Archive | None:
     return db.session.scalar(query)
 
 
-def find_active_refresh(session: Session, job_id: int) -> Restore | None:
+def find_active_refresh(job_id: int) -> Restore | None:
     """The job's restore that waits or runs, or None."""
-    query = sa.select(Restore).where(Restore.job_id == job_id, Restore.status.in_(ACTIVE_STATUSES))
-    return session.scalar(query.limit(1))
+    return find_active(Restore, Restore.job_id == job_id)
 
 
 def is_same_database(source: Instance, database: str, target: Instance, target_database: str) -> bool:

@@ -14,7 +14,7 @@ from webapp.core.snapshot_plans import FILES
 from webapp.core.status import ACTIVE_STATUSES, DatabaseSelection, InstanceKind, JobKind, OverlapPolicy, TaskType
 from webapp.services import audit
 from webapp.services.refreshes import add_refresh, find_active_refresh
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, ring
 from webapp.store.db import db, writing
 from webapp.store.models import FanOut, Job, Run, Slot, Task
 
@@ -46,14 +46,14 @@ def request_job(job_id: int, *, actor: Actor, now: datetime) -> list[Task]:
         job = _get_live_job(job_id)
         selection, databases = effective_selection(job)
         if job.kind is JobKind.REFRESH:
-            active = find_active_refresh(session, job.id)
+            active = find_active_refresh(job.id)
             tasks: list[Task] = [active or add_refresh(job, triggered_by=triggered_by, now=now)]
         elif selection is DatabaseSelection.ALL:
-            found = _active_fan_out(session, job.id)
+            found = find_active(FanOut, FanOut.job_id == job.id)
             tasks = [found or add_fan_out(job, None, triggered_by=triggered_by, now=now)]
         else:
             tasks = [
-                _active_run(session, job.id, name) or add_run(job, name, triggered_by=triggered_by, now=now)
+                _active_run(job.id, name) or add_run(job, name, triggered_by=triggered_by, now=now)
                 for name in databases
             ]
         session.flush()
@@ -70,7 +70,7 @@ def request_retry(run_id: int, *, actor: Actor, now: datetime) -> Run:
         if old.job_id is None:
             raise Conflict("The job of this run no longer exists.", hint="Start a backup from another job.")
         job = _get_live_job(old.job_id)
-        active = _active_run(session, job.id, old.database_name)
+        active = _active_run(job.id, old.database_name)
         run = active or add_run(job, old.database_name, triggered_by=triggered_by, now=now)
         if active is None:
             run.retry_of_id = old.id
@@ -90,16 +90,8 @@ def _get_live_job(job_id: int) -> Job:
     return job
 
 
-def _active_run(session: Session, job_id: int, database: str) -> Run | None:
-    return session.scalar(
-        sa.select(Run)
-        .where(Run.job_id == job_id, Run.database_name == database, Run.status.in_(ACTIVE_STATUSES))
-        .limit(1)
-    )
-
-
-def _active_fan_out(session: Session, job_id: int) -> FanOut | None:
-    return session.scalar(sa.select(FanOut).where(FanOut.job_id == job_id, FanOut.status.in_(ACTIVE_STATUSES)).limit(1))
+def _active_run(job_id: int, database: str) -> Run | None:
+    return find_active(Run, Run.job_id == job_id, Run.database_name == database)
 
 
 def is_job_active(session: Session, job_id: int, *, other_than_slot: int | None) -> bool:
@@ -110,7 +102,7 @@ def is_job_active(session: Session, job_id: int, *, other_than_slot: int | None)
             query = query.where(sa.or_(model.slot_id.is_(None), model.slot_id != other_than_slot))
         if session.scalar(query.limit(1)) is not None:
             return True
-    restore = find_active_refresh(session, job_id)
+    restore = find_active_refresh(job_id)
     return restore is not None and (other_than_slot is None or restore.slot_id != other_than_slot)
 
 

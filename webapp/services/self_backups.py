@@ -14,7 +14,7 @@ from webapp.core.cron import next_after, parse
 from webapp.core.errors import HoldfastError, InvalidInput, StoreError
 from webapp.core.plans import PostgresPlan, Secret
 from webapp.core.reports import Check, CheckState
-from webapp.core.status import ACTIVE_STATUSES, ErrorCode, TaskType
+from webapp.core.status import ErrorCode, TaskType
 from webapp.core.text import format_ago, format_size
 from webapp.engine.self_backup import (
     SelfBackupPlan,
@@ -30,7 +30,7 @@ from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
 from webapp.services.settings import get_settings
 from webapp.services.store import the_shelf
-from webapp.services.tasks import add, get_task, ring
+from webapp.services.tasks import add, find_active, get_task, ring
 from webapp.services.wiring import wired
 from webapp.store.db import db, release, writing
 from webapp.store.models import SelfBackup, Setting
@@ -62,7 +62,7 @@ def request_due(now: datetime) -> SelfBackup | None:
         if not _is_due(now):
             return None
         cursor.value, cursor.updated_at = now.isoformat(), now
-        task = _active(session) or _added(session, SCHEDULED, now)
+        task = find_active(SelfBackup) or _added(session, SCHEDULED, now)
     ring([task.id])
     return task
 
@@ -84,16 +84,12 @@ def _is_due(now: datetime) -> bool:
 def request_self_backup(*, actor: Actor, now: datetime) -> SelfBackup:
     """Ask for one now; one that is on its way is answered instead."""
     with writing() as session:
-        task = _active(session)
+        task = find_active(SelfBackup)
         if task is None:
             task = _added(session, actor.triggered_by, now)
             audit.record(actor, "self_backup.requested", subject_kind="task", subject_id=task.id, now=now)
     ring([task.id])
     return task
-
-
-def _active(session: Session) -> SelfBackup | None:
-    return session.scalars(sa.select(SelfBackup).where(SelfBackup.status.in_(ACTIVE_STATUSES))).first()
 
 
 def _added(session: Session, triggered_by: str, now: datetime) -> SelfBackup:

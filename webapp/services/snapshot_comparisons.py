@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict
 from webapp.core.reports import find_failure
-from webapp.core.status import ACTIVE_STATUSES, ErrorCode, TaskType
+from webapp.core.status import ErrorCode, TaskType
 from webapp.engine.report import tell_check
 from webapp.engine.snapshots.live import compare_live
 from webapp.services import audit
@@ -19,7 +18,7 @@ from webapp.services.execution import Outcome, execute
 from webapp.services.hosts import host_plan
 from webapp.services.reporting import TaskReporter
 from webapp.services.snapshot_places import get_record, get_stored, place_of
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, find_newest, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Instance, SnapshotComparison
 
@@ -34,9 +33,9 @@ def request_comparison(archive_id: int, *, actor: Actor, now: datetime) -> Snaps
     with writing() as session:
         archive = get_stored(archive_id).archive
         live_host(archive)
-        newest = newest_comparison(archive_id)
-        if newest is not None and newest.status in ACTIVE_STATUSES:
-            return newest
+        active = find_active(SnapshotComparison, SnapshotComparison.archive_id == archive_id)
+        if active is not None:
+            return active
         task = SnapshotComparison(
             type=TaskType.SNAPSHOT_COMPARISON,
             title=f"{archive.instance_name}: compare snapshot {archive_id} with the host"[:200],
@@ -71,9 +70,7 @@ def live_host(archive: Archive) -> Instance:
 
 def newest_comparison(archive_id: int) -> SnapshotComparison | None:
     """The newest one, whatever its state."""
-    query = sa.select(SnapshotComparison).where(SnapshotComparison.archive_id == archive_id)
-    newest = query.order_by(SnapshotComparison.id.desc()).limit(1)
-    return db.session.scalar(newest.execution_options(populate_existing=True))
+    return find_newest(SnapshotComparison, SnapshotComparison.archive_id == archive_id)
 
 
 def execute_comparison(task_id: int, *, clock: Callable[[], datetime]) -> None:

@@ -19,7 +19,7 @@ from webapp.core.actors import Actor
 from webapp.core.errors import InvalidInput, StoreError
 from webapp.core.snapshot_manifest import SnapshotManifest
 from webapp.core.snapshot_plans import FoundSnapshot
-from webapp.core.status import ACTIVE_STATUSES, ArchiveOrigin, ErrorCode, JobKind, TaskStatus, TaskType
+from webapp.core.status import ArchiveOrigin, ErrorCode, JobKind, TaskStatus, TaskType
 from webapp.core.text import strip_controls
 from webapp.engine.snapshots.found import list_found
 from webapp.services import audit
@@ -28,7 +28,7 @@ from webapp.services.hosts import get_host
 from webapp.services.reporting import TaskReporter
 from webapp.services.snapshot_places import find_at, root_of
 from webapp.services.snapshot_rows import NewSnapshot, add_snapshot, link_base, report_in
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_active, find_newest, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Host, Instance, Job, Run, SnapshotDiscovery, SnapshotRecord
 
@@ -48,9 +48,9 @@ def request_discovery(instance_id: int, *, backup_root: str = "", actor: Actor, 
     root = _checked_root(backup_root)
     with writing() as session:
         instance = get_host(instance_id).instance
-        newest = newest_discovery(instance_id)
-        if newest is not None and newest.status in ACTIVE_STATUSES:
-            return newest
+        active = find_active(SnapshotDiscovery, SnapshotDiscovery.instance_id == instance_id)
+        if active is not None:
+            return active
         task = SnapshotDiscovery(
             type=TaskType.SNAPSHOT_DISCOVERY,
             title=f"{instance.name}: find snapshots on disk"[:200],
@@ -87,9 +87,7 @@ def _checked_root(text: str) -> str:
 
 def newest_discovery(instance_id: int) -> SnapshotDiscovery | None:
     """The newest one, whatever its state."""
-    query = sa.select(SnapshotDiscovery).where(SnapshotDiscovery.instance_id == instance_id)
-    newest = query.order_by(SnapshotDiscovery.id.desc()).limit(1)
-    return db.session.scalar(newest.execution_options(populate_existing=True))
+    return find_newest(SnapshotDiscovery, SnapshotDiscovery.instance_id == instance_id)
 
 
 def execute_discovery(task_id: int, *, clock: Callable[[], datetime]) -> None:

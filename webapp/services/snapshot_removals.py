@@ -14,7 +14,7 @@ from webapp.engine.snapshots.removal import remove
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
 from webapp.services.snapshot_places import get_record, is_root_there, place_of
-from webapp.services.tasks import add, ring
+from webapp.services.tasks import add, find_newest, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, SnapshotRecord, SnapshotRemoval
 
@@ -63,9 +63,7 @@ def _add(session: Session, archive: Archive, now: datetime) -> SnapshotRemoval:
 
 def newest_removal(archive_id: int) -> SnapshotRemoval | None:
     """The newest one, whatever its state."""
-    query = sa.select(SnapshotRemoval).where(SnapshotRemoval.archive_id == archive_id)
-    newest = query.order_by(SnapshotRemoval.id.desc()).limit(1)
-    return db.session.scalar(newest.execution_options(populate_existing=True))
+    return find_newest(SnapshotRemoval, SnapshotRemoval.archive_id == archive_id)
 
 
 def request_due_removals(now: datetime) -> int:

@@ -7,14 +7,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, NotFound, QueueDown
 from webapp.core.naming import queue_task_id
-from webapp.core.status import ErrorCode, QueueName, TaskStatus, TaskType
+from webapp.core.status import ACTIVE_STATUSES, ErrorCode, QueueName, TaskStatus, TaskType
 from webapp.services import audit
 from webapp.services.wiring import wired
 from webapp.store.claims import settle_pending
@@ -39,6 +39,7 @@ from webapp.store.models import (
 )
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T", bound=Task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,17 @@ def get_task(task_id: int) -> Task:
     if task is None:
         raise NotFound(f"There is no task {task_id}.")
     return task
+
+
+def find_newest(model: builtins.type[T], *conditions: sa.ColumnElement[bool]) -> T | None:
+    """The newest task of a type, whatever its state, for which the conditions hold; as it is now."""
+    query = sa.select(model).where(*conditions).order_by(model.id.desc()).limit(1)
+    return db.session.scalar(query.execution_options(populate_existing=True))
+
+
+def find_active(model: builtins.type[T], *conditions: sa.ColumnElement[bool]) -> T | None:
+    """The one that waits or runs: what to answer instead of asking for the same twice, inside the caller's ``writing()``."""
+    return find_newest(model, *conditions, model.status.in_(ACTIVE_STATUSES))
 
 
 def list_tasks(wanted: TaskFilter) -> tuple[Sequence[Task], int]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from webapp.core.status import ArchiveState, TaskStatus, VerificationStatus
+from webapp.services.tasks import find_newest
 from webapp.store.db import db
 from webapp.store.models import Archive, ConnectionTest, Instance, Job, User
 
@@ -55,10 +56,7 @@ def _passed_test(instance: Instance | None) -> ConnectionTest | None:
     """The newest test of the instance, when it passed."""
     if instance is None:
         return None
-    query = (
-        sa.select(ConnectionTest).where(ConnectionTest.instance_id == instance.id).order_by(ConnectionTest.id.desc())
-    )
-    newest = db.session.scalar(query.limit(1))
+    newest = find_newest(ConnectionTest, ConnectionTest.instance_id == instance.id)
     passed = (TaskStatus.COMPLETED, TaskStatus.COMPLETED_WITH_WARNINGS)
     return newest if newest is not None and newest.status in passed else None
 
