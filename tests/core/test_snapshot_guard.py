@@ -33,7 +33,9 @@ def test_the_sentence_says_how_many_are_gone() -> None:
 def test_an_emptied_directory_is_named() -> None:
     losses = Losses(1000, 30, emptied=(("/srv/data", 30),))
 
-    assert refusal_of(losses, 50) == "A directory is empty as if its disk were not mounted: /srv/data (30 files and links before)."
+    assert refusal_of(losses, 50) == (
+        "A directory is empty as if its disk were not mounted: /srv/data (30 files and links before)."
+    )
 
 
 def test_an_accepted_change_passes_but_for_the_sentinel() -> None:

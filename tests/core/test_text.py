@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from webapp.core.text import (
     format_ago,
     format_count,
-    format_files_and_links,
     format_duration,
+    format_files_and_links,
     format_size,
     plural,
     strip_controls,

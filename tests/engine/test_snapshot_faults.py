@@ -67,7 +67,7 @@ def test_f32_a_disk_that_is_not_mounted_at_the_host_costs_nothing(
             taken(plan)
 
         assert failure.value.code is ErrorCode.SOURCE_EMPTIED
-        assert "/srv (15 files)" in failure.value.message
+        assert "/srv (15 files and links before)" in failure.value.message
         assert visible(plan) == [base.name]
         assert (differences(before, read_snapshot(Path(base.tree))), inodes(base)) == ([], inodes_before)
 

@@ -2,8 +2,8 @@
 
 ``register(app)`` gives every template, and every block rendered alone:
 
-- filters ``size duration ago when day clock iso count plural files_and_links trigger`` (None becomes an en dash), ``shown_path`` and
-  ``sent_path`` (a path for people, and for addresses);
+- filters ``size duration ago when day clock iso count plural files_and_links trigger`` (None becomes an en dash), ``shown_path``
+  and ``sent_path`` (a path for people, and for addresses);
 - ``icon(name, cls)``, ``swap_morph``, ``htmx_config``, and ``poll(seconds)``, an hx-trigger that the setting
   UI_POLL_SCALE scales;
 - the macros of templates/_macros/ as ``ui``, ``forms``, ``charts`` and ``banner``: no import needed.
