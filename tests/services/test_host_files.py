@@ -201,6 +201,9 @@ def test_settings_of_a_file_can_be_left_out(now: datetime, tmp_path: Path) -> No
     assert row_count(Host) == [1]
 
 
+JOB = "hosts: [{name: a, address: a, user: u, paths: [/], jobs: [{name: j, cron: '1 1 * * *', %s}]}]"
+
+
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -208,6 +211,10 @@ def test_settings_of_a_file_can_be_left_out(now: datetime, tmp_path: Path) -> No
         ("hosts: [{name: a, address: a, user: u, paths: [/], own_excludes_only: perhaps}]", "true or false"),
         ("hosts: [{name: a, address: a, user: u, paths: [/], jobs: [{name: j, cron: x}]}]", "hosts[0], a: "),
         ("hosts: [{name: a, address: a, user: u, paths: [/], jobs: [{cron: '1 1 * * *', rides_with: b}]}]", "no Odoo"),
+        (JOB % "retention: {mode: rules, keep: {daly: 14, weekly: 8}}", "jobs[0].retention.keep: «daly» is no word"),
+        (JOB % "retention: {mode: rules, kep: {daily: 14}}", "jobs[0].retention: «kep» is no word"),
+        (JOB % "retention: [daily, 14]", "retention must be named values"),
+        (JOB % "read_again: {polcy: each}", "jobs[0].read_again: «polcy» is no word"),
         ("hosts: [{address: a, user: u}]", "The name is missing"),
         ("hosts: [1, null]", "The name is missing"),
         ("settings: {bandwidth_kib: fast}", "a whole number"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,8 @@ JOB_TEXTS = (
     *("time_limit_minutes", "retries", "retry_delay_minutes"),
 )
 JOB_WORDS = frozenset({*JOB_TEXTS, "enabled", "paths", "rides_with", "retention", "read_again"})
+RETENTION_WORDS = frozenset({"mode", "value", "keep"})
+READ_WORDS = frozenset({"policy", "value"})
 HEADING = (
     "# Hosts of Holdfast, their jobs, and the defaults of all hosts. No private key is in here: each host that is added\n"
     "# from this file gets a new one. The host_key lines are public, and pinned when they are read.\n"
@@ -193,7 +195,7 @@ def _read_host(data: Mapping[str, Any], where: str, odoos: Mapping[str, int]) ->
     problems = [*_strangers(data, HOST_WORDS, where), *_flags(data, ("own_excludes_only",), where)]
     for number, job in enumerate(jobs):
         place = f"jobs[{number}]"
-        problems += [*_strangers(job, JOB_WORDS, place), *_flags(job, ("enabled",), place), *_rider(job, odoos, place)]
+        problems += [*_strangers_of_job(job, place), *_flags(job, ("enabled",), place), *_rider(job, odoos, place)]
     return HostRow(
         where=where,
         name=draft.name,
@@ -229,6 +231,18 @@ def _strangers(data: Mapping[str, Any], words: frozenset[str], where: str) -> Se
     """A word that is not known is a slip of the pen: what it was to say would be lost in silence."""
     unknown = sorted(set(data) - words)
     return [InvalidInput(f"{where}: «{word[:40]}» is no word of this file.", field="file") for word in unknown[:5]]
+
+
+def _strangers_of_job(job: Mapping[str, Any], where: str) -> Iterator[InvalidInput]:
+    """The same in what it holds: of a rule that is misspelt, less would be kept than was meant."""
+    retention = as_mapping(job.get("retention"))
+    yield from _strangers(job, JOB_WORDS, where)
+    yield from _strangers(retention, RETENTION_WORDS, f"{where}.retention")
+    yield from _strangers(as_mapping(retention.get("keep")), frozenset(RULE_NAMES), f"{where}.retention.keep")
+    yield from _strangers(as_mapping(job.get("read_again")), READ_WORDS, f"{where}.read_again")
+    for word in ("retention", "read_again"):
+        if job.get(word) is not None and not isinstance(job[word], dict):
+            yield InvalidInput(f"{where}: {word} must be named values.", field="file")
 
 
 def _flags(data: Mapping[str, Any], words: Sequence[str], where: str) -> Sequence[InvalidInput]:
