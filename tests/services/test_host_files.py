@@ -132,6 +132,15 @@ def test_what_is_no_list_of_hosts_is_refused_with_a_sentence(now: datetime, text
     assert refused.value.field == "file"
 
 
+def test_what_a_line_keeps_without_a_schedule_is_said_to_be_left_out(now: datetime) -> None:
+    text = "name,address,user,cron,keep_daily,time_zone\na,192.0.2.1,root,,14,UTC\nb,192.0.2.2,root,15 2 * * *,14,\n"
+
+    without, with_job = host_files.read_csv(text, now).rows
+
+    assert without.notes == ("Left out: time_zone, keep_daily. Without cron the host gets no job.",)
+    assert (len(without.jobs), len(with_job.jobs), with_job.notes) == (0, 1, ())
+
+
 def test_an_empty_list_is_not_good(now: datetime) -> None:
     found = host_files.read_csv("name,address,user\n", now)
 

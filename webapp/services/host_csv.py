@@ -79,7 +79,7 @@ def _check_heading(names: object) -> None:
     unknown = [name for name in found if name not in CSV_COLUMNS]
     if missing:
         raise InvalidInput(
-            f"The heading line has no column {' and none '.join(missing)}.",
+            f"The heading line lacks {', '.join(missing)}.",
             field="file",
             hint=f"The columns are: {', '.join(CSV_COLUMNS)}.",
         )
@@ -111,6 +111,7 @@ def _row(raw: Mapping[str | None, object], line: int, zone: str) -> HostRow:
         host_key=cells.get("host_key", ""),
         jobs=_jobs(cells, zone),
         problems=too_many,
+        notes=_without_job(cells),
     )
 
 
@@ -130,6 +131,12 @@ def _jobs(cells: Mapping[str, str], zone: str) -> tuple[JobDraft, ...]:
         time_zone=cells.get("time_zone") or zone,
     )
     return (replace(job, **kept) if any(kept.values()) else job,)
+
+
+def _without_job(cells: Mapping[str, str]) -> tuple[str, ...]:
+    """What a line says of a job that it does not ask for."""
+    idle = [] if cells.get("cron") else [name for name in ("time_zone", *KEEP_COLUMNS) if cells.get(name)]
+    return (f"Left out: {', '.join(idle)}. Without cron the host gets no job.",) if idle else ()
 
 
 def _all_new(found: HostImport) -> HostImport:
