@@ -8,14 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from webapp.core.errors import ArchiveError
+from webapp.core.json_fields import (
+    Rule,
+    is_count,
+    is_digest,
+    is_list_of_text,
+    is_map_of_text,
+    is_optional_count,
+    is_text,
+    is_time,
+    require_fields,
+)
 from webapp.core.reports import CheckState, VerificationReport
-from webapp.core.status import ArchiveFormat, Content, ErrorCode
+from webapp.core.status import ArchiveFormat, Content
 
 FORMAT = "holdfast-archive"
 VERSION = 1
@@ -93,41 +102,12 @@ def verification_summary(report: VerificationReport | None) -> dict[str, Any] | 
 
 def parse_manifest(data: object) -> Manifest:
     """The manifest that ``data`` (as read from JSON) holds. Raises ArchiveError for anything that is not exactly one."""
-    if not isinstance(data, dict):
-        raise _wrong("it is not an object")
-    if data.get("format") != FORMAT:
-        raise _wrong("it is not one of Holdfast's")
-    if data.get("version") != VERSION:
-        raise _wrong(f"its version is {data.get('version')!r}, and this Holdfast reads version {VERSION}")
-    known = {item.name for item in fields(Manifest)}
-    given = set(data) - {"format", "version"}
-    if given != known:
-        raise _wrong(f"these fields are missing or unknown: {', '.join(sorted(map(str, given ^ known)))}")
-    for name, is_right in _RULES.items():
-        if not is_right(data[name]):
-            raise _wrong(f"the field {name} has no value that it may have")
-    values = {name: data[name] for name in known}
+    values = require_fields(data, (FORMAT, VERSION), _RULES, whose="archive")
     for name in ("missing_attachments", "mismatched_attachments", "warnings"):
         values[name] = tuple(values[name])
     values["content"] = Content(values["content"])
     values["archive_format"] = ArchiveFormat(values["archive_format"])
     return Manifest(**values)
-
-
-def _wrong(why: str) -> ArchiveError:
-    return ArchiveError(f"The archive's manifest cannot be used: {why}.", code=ErrorCode.CORRUPT)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_optional_count(value: object) -> bool:
-    return value is None or _is_count(value)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _is_truth(value: object) -> bool:
@@ -138,33 +118,14 @@ def _is_file_name(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,200}", value) is not None
 
 
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-
-
-def _is_time(value: object) -> bool:
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _is_list_of_text(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _is_map_of_text(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for pair in value.items() for item in pair)
-
-
 def _is_optional_counts(value: object) -> bool:
     if value is None:
         return True
-    return isinstance(value, dict) and all(isinstance(name, str) and _is_count(count) for name, count in value.items())
+    return isinstance(value, dict) and all(isinstance(name, str) and is_count(count) for name, count in value.items())
 
 
 def _is_list_of_warnings(value: object) -> bool:
-    return isinstance(value, list) and all(_is_map_of_text(item) and set(item) == {"code", "message"} for item in value)
+    return isinstance(value, list) and all(is_map_of_text(item) and set(item) == {"code", "message"} for item in value)
 
 
 def _is_verification(value: object) -> bool:
@@ -182,34 +143,34 @@ def _is_verification(value: object) -> bool:
     )
 
 
-_RULES: dict[str, Callable[[object], bool]] = {
-    "run_id": _is_count,
-    "fence": _is_count,
-    "attempt": _is_count,
-    "job_id": _is_optional_count,
-    "instance_id": _is_count,
-    "instance_name": _is_text,
-    "database": _is_text,
+_RULES: dict[str, Rule] = {
+    "run_id": is_count,
+    "fence": is_count,
+    "attempt": is_count,
+    "job_id": is_optional_count,
+    "instance_id": is_count,
+    "instance_name": is_text,
+    "database": is_text,
     "is_odoo": _is_truth,
     "has_filestore": _is_truth,
     "content": lambda value: value in list(Content),
     "archive_format": lambda value: value in list(ArchiveFormat),
     "file_name": _is_file_name,
-    "size_bytes": _is_count,
-    "sha256": _is_digest,
-    "started_at": _is_time,
-    "snapshot_at": _is_time,
-    "holdfast_version": _is_text,
-    "dump_bytes": _is_count,
-    "filestore_bytes": _is_count,
-    "attachment_count": _is_optional_count,
-    "missing_attachment_count": _is_count,
-    "missing_attachments": _is_list_of_text,
-    "mismatched_attachment_count": _is_count,
-    "mismatched_attachments": _is_list_of_text,
+    "size_bytes": is_count,
+    "sha256": is_digest,
+    "started_at": is_time,
+    "snapshot_at": is_time,
+    "holdfast_version": is_text,
+    "dump_bytes": is_count,
+    "filestore_bytes": is_count,
+    "attachment_count": is_optional_count,
+    "missing_attachment_count": is_count,
+    "missing_attachments": is_list_of_text,
+    "mismatched_attachment_count": is_count,
+    "mismatched_attachments": is_list_of_text,
     "table_rows": _is_optional_counts,
-    "versions": _is_map_of_text,
+    "versions": is_map_of_text,
     "warnings": _is_list_of_warnings,
     "verification": _is_verification,
-    "labels": _is_map_of_text,
+    "labels": is_map_of_text,
 }

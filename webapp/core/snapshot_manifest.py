@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
 from typing import Any
 
-from webapp.core.errors import ArchiveError
-from webapp.core.status import ErrorCode
+from webapp.core.json_fields import (
+    Rule,
+    is_count,
+    is_digest,
+    is_list_of_text,
+    is_map_of_text,
+    is_number,
+    is_optional_count,
+    is_text,
+    is_time,
+    require_fields,
+)
 
 FORMAT = "holdfast-snapshot"
 VERSION = 1
@@ -83,75 +91,29 @@ class SnapshotManifest:
 
 def parse_snapshot_manifest(data: object) -> SnapshotManifest:
     """The manifest that ``data`` (as read from JSON) holds. Raises ArchiveError for anything that is not exactly one."""
-    if not isinstance(data, dict):
-        raise _wrong("it is not an object")
-    if data.get("format") != FORMAT:
-        raise _wrong("it is not one of Holdfast's")
-    if data.get("version") != VERSION:
-        raise _wrong(f"its version is {data.get('version')!r}, and this Holdfast reads version {VERSION}")
-    known = {item.name: str(item.type) for item in fields(SnapshotManifest)}
-    given = set(data) - {"format", "version"}
-    if given != set(known):
-        raise _wrong(f"these fields are missing or unknown: {', '.join(sorted(map(str, given ^ set(known))))}")
-    values: dict[str, Any] = {}
-    for name, kind in known.items():
-        if not _RULES[name if name in _RULES else kind](data[name]):
-            raise _wrong(f"the field {name} has no value that it may have")
-        values[name] = tuple(data[name]) if kind.startswith("tuple") else data[name]
+    values = require_fields(data, (FORMAT, VERSION), _RULES, whose="snapshot")
+    for name, value in values.items():
+        values[name] = tuple(value) if isinstance(value, list) else value
     return SnapshotManifest(**values)
-
-
-def _wrong(why: str) -> ArchiveError:
-    return ArchiveError(f"The snapshot's manifest cannot be used: {why}.", code=ErrorCode.CORRUPT)
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)
-
-
-def _is_map_of_text(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(item, str) for pair in value.items() for item in pair)
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"[0-9a-f]{64}", value) is not None
-
-
-def _is_time(value: object) -> bool:
-    try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
-        return False
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
 
 
 def _is_report(value: object) -> bool:
     return value is None or (isinstance(value, dict) and set(value) == {"level", "passed", "checks"})
 
 
-# By the field's name where it has a rule of its own, else by its type.
-_RULES: dict[str, Callable[[object], bool]] = {
-    "int": _is_count,
-    "int | None": lambda value: value is None or _is_count(value),
-    "str": _is_text,
-    "float": _is_number,
-    "tuple[str, ...]": _is_texts,
-    "Mapping[str, str]": _is_map_of_text,
-    "tuple[Mapping[str, str], ...]": lambda value: isinstance(value, list) and all(map(_is_map_of_text, value)),
+_RULES_OF_TYPES: dict[str, Rule] = {
+    "int": is_count,
+    "int | None": is_optional_count,
+    "str": is_text,
+    "float": is_number,
+    "tuple[str, ...]": is_list_of_text,
+    "Mapping[str, str]": is_map_of_text,
+    "tuple[Mapping[str, str], ...]": lambda value: isinstance(value, list) and all(map(is_map_of_text, value)),
     "Mapping[str, Any] | None": _is_report,
+}
+_RULES: dict[str, Rule] = {item.name: _RULES_OF_TYPES[str(item.type)] for item in fields(SnapshotManifest)} | {
     "digest": lambda value: value in ("xxh128", "md5"),
-    "list_sha256": _is_digest,
-    "started_at": _is_time,
-    "completed_at": _is_time,
+    "list_sha256": is_digest,
+    "started_at": is_time,
+    "completed_at": is_time,
 }
