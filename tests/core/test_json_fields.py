@@ -28,7 +28,7 @@ RIGHT = {"format": "holdfast-thing", "version": 1, "size": 7, "name": "x"}
     [
         (is_count, [0, 7], [-1, 1.5, True, None, "7"]),
         (is_optional_count, [None, 0], [-1, False, ""]),
-        (is_number, [0, 1.5], [-0.1, True, "1", None, float("nan")]),
+        (is_number, [0, 1.5], [-0.1, True, "1", None, float("nan"), float("inf")]),
         (is_text, ["", "x"], [None, 1, b"x"]),
         (is_list_of_text, [[], ["x"]], ["x", ["x", 1], None, {}]),
         (is_map_of_text, [{}, {"a": "b"}], [{"a": 1}, [], None]),

@@ -49,8 +49,8 @@ def is_optional_count(value: object) -> bool:
 
 
 def is_number(value: object) -> bool:
-    """A number from 0; a truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+    """A finite number from 0; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
 
 
 def is_text(value: object) -> bool:
