@@ -235,6 +235,24 @@ def test_a_file_of_hosts_is_shown_first_and_added_then(alice: Browser) -> None:
     assert [host["name"] for host in alice.get("/api/v1/hosts").json["hosts"]] == ["files-01", "files-02"]
 
 
+def test_a_file_with_nothing_new_says_so_and_one_with_settings_alone_says_which(
+    alice: Browser, host: SeededHost
+) -> None:
+    heading = "format: holdfast-hosts\nversion: 1\n"
+
+    same = alice.submit("/hosts/import", kind="yaml", text=alice.get("/hosts/export.yaml").text, then="preview")
+    text = f"{heading}settings: {{bandwidth_kib: 700, excludes: [], one_file_system: false}}\n"
+    shared = alice.submit("/hosts/import", kind="yaml", text=text, then="preview")
+    changed = alice.submit("/hosts/import", kind="yaml", text=text, then="add")
+
+    assert same.status_code == 200
+    assert "There is nothing to add." in same.text
+    for words in ("bandwidth kib: 700 (was 0)", "excludes: none (was ", "Change the settings"):
+        assert words in shared.text
+    assert "Add 0" not in shared.text
+    assert "What all hosts share is changed." in alice.get(changed.location).text
+
+
 def test_a_file_with_a_wrong_line_adds_nothing(alice: Browser) -> None:
     text = "name,address,user,paths\nfiles-01,10.8.0.9,root,/\nfiles-02,-oProxyCommand=x,root,/srv\n"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from webapp.commands.base import Answer, Context, Parsers, add_verb, read_text, table
 from webapp.core.errors import InvalidInput
+from webapp.core.text import plural
 from webapp.services import host_files
 from webapp.services.host_files import HostImport, HostRow
 
@@ -66,6 +67,7 @@ def _take_in(context: Context, arguments: Namespace, found: HostImport) -> Answe
     data: dict[str, Any] = {
         "hosts": [_row_shape(row) for row in found.rows],
         "changes_settings": found.settings is not None,
+        "setting_changes": [change.in_words for change in found.setting_changes],
         "problems": [problem.message for problem in found.problems],
         "notes": list(found.notes),
         "added": [],
@@ -76,10 +78,14 @@ def _take_in(context: Context, arguments: Namespace, found: HostImport) -> Answe
         return Answer(data, f"{_preview(found)}\n\n{said}", 2 if bad else 0)
     added = host_files.apply_import(found, actor=context.actor, now=context.now())
     data["added"] = [instance.id for instance in added]
-    return Answer(
-        data,
-        f"{_preview(found)}\n\nAdded {len(added)} hosts. Each needs its line now: holdfast host key NAME",
-    )
+    return Answer(data, f"{_preview(found)}\n\n{_done(len(added))}")
+
+
+def _done(added: int) -> str:
+    if not added:
+        return "What all hosts share is changed."
+    each = plural(added, "host. It needs its line", "hosts. Each needs its line")
+    return f"Added {added} {each} now: holdfast host key NAME"
 
 
 def _nothing_yet(found: HostImport, *, bad: bool) -> str:
@@ -89,10 +95,12 @@ def _nothing_yet(found: HostImport, *, bad: bool) -> str:
 
 
 def _preview(found: HostImport) -> str:
-    lines = [(row.where, row.name, _fate(row), f"{len(row.jobs)} jobs") for row in found.rows]
+    lines = [
+        (row.where, row.name, _fate(row), f"{len(row.jobs)} {plural(len(row.jobs), 'job', 'jobs')}")
+        for row in found.rows
+    ]
     notes = [f"{row.where}: {note}" for row in found.rows for note in row.notes]
-    if found.settings is not None:
-        notes.insert(0, "What all hosts share is changed as well.")
+    notes += [f"For all hosts, {change.in_words}" for change in found.setting_changes]
     problems = [f"{problem.message} {problem.hint}".strip() for problem in found.problems]
     shown = table(["WHERE", "HOST", "WHAT", "JOBS"], lines, none="There are no hosts in it.")
     return "\n".join([shown, *problems, *found.notes, *notes])

@@ -58,6 +58,12 @@ class SettingChange:
     old: Any
     new: Any
 
+    @property
+    def in_words(self) -> str:
+        """As "bandwidth kib: 700 (was 0)"."""
+        label = self.name.removeprefix("host_").replace("_", " ")
+        return f"{label}: {_value_in_words(self.new)} (was {_value_in_words(self.old)})"
+
 
 @dataclass(frozen=True, slots=True)
 class HostImport:
@@ -103,6 +109,12 @@ class HostImport:
             (field.name, getattr(now_set, field.name), getattr(wanted, field.name)) for field in fields(AppSettings)
         )
         return tuple(SettingChange(*pair) for pair in pairs if pair[1] != pair[2])
+
+
+def _value_in_words(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (", ".join(value) if isinstance(value, tuple) else str(value)) or "none"
 
 
 def check_size(text: str) -> None:

@@ -7,6 +7,7 @@ from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import InvalidInput
 from webapp.core.status import Role
+from webapp.core.text import plural
 from webapp.services import host_files, snapshot_discovery, snapshots
 from webapp.services.host_files import HostImport
 from webapp.services.host_pages import list_host_rows
@@ -48,9 +49,7 @@ def add_imported() -> ResponseReturnValue:
         found = READERS.get(kind, host_files.read_csv)(text, request_time())
         if then == "add" and found.is_good:
             added = host_files.apply_import(found, actor=current_actor(), now=request_time())
-            toast(
-                f"Added {len(added)} host{'' if len(added) == 1 else 's'}. Each needs its line in authorized_keys now."
-            )
+            toast(_done(len(added)))
             return see_other("hosts.list")
     except InvalidInput as error:
         return _import_page(text, kind, error=error)
@@ -90,6 +89,12 @@ def accept_shrink(run_id: int) -> ResponseReturnValue:
     return see_other("runs.show", run_id=run_id)
 
 
+def _done(added: int) -> str:
+    if not added:
+        return "What all hosts share is changed."
+    return f"Added {added} {plural(added, 'host', 'hosts')}. Each needs its line in authorized_keys now."
+
+
 def _text_sent() -> str:
     """The chosen file, else what was pasted."""
     sent = request.files.get("file")
@@ -113,7 +118,7 @@ def _import_page(
     body = render_template(
         "hosts/import.html", text=text, kind=kind, found=found, error=error, columns=host_files.CSV_COLUMNS
     )
-    bad = error is not None or (found is not None and not found.is_good)
+    bad = error is not None or (found is not None and bool(found.all_problems))
     return make_response(body, 422 if bad else 200)
 
 
