@@ -264,8 +264,8 @@ def accept_loss(context: Context, arguments: Namespace) -> Answer:
     """A person says that the host really has so few files."""
     if not arguments.yes:
         raise InvalidInput(
-            f"Nothing was changed: run {arguments.run_id} found far fewer files than the snapshot before it.",
-            hint="Look at the host. Add --yes when so much is gone on purpose; the next snapshot passes once.",
+            f"Nothing was changed: --yes says that what run {arguments.run_id} did not find is gone on purpose.",
+            hint="Look at the host first. The next snapshot then passes once.",
         )
     snapshots.accept_shrink(arguments.run_id, actor=context.actor, now=context.now())
     return Answer({"run_id": arguments.run_id, "accepted": True}, "The next snapshot of this host passes once.")
