@@ -10,17 +10,24 @@ from webapp.core.json_fields import (
     is_count,
     is_digest,
     is_list_of_text,
+    is_list_of_warnings,
     is_map_of_text,
     is_number,
     is_optional_count,
     is_text,
     is_time,
+    is_verification,
     require_fields,
 )
 
 OWN = ("holdfast-thing", 1)
 RULES: dict[str, Rule] = {"size": is_count, "name": is_text}
+CHECK = {"key": "digest", "title": "Digest", "state": "passed"}
 RIGHT = {"format": "holdfast-thing", "version": 1, "size": 7, "name": "x"}
+
+
+def verified(*checks: object) -> dict[str, object]:
+    return {"level": "intact", "passed": True, "checks": list(checks)}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +41,10 @@ RIGHT = {"format": "holdfast-thing", "version": 1, "size": 7, "name": "x"}
         (is_map_of_text, [{}, {"a": "b"}], [{"a": 1}, [], None]),
         (is_digest, ["ab" * 32], ["AB" * 32, "ab" * 31, "", None, "ab" * 32 + "\n"]),
         (is_time, ["2026-11-22T02:15:00+00:00", "2026-11-22T02:15:00Z"], ["2026-11-22T02:15:00", "today", 7, None]),
+        (is_time, ["0001-01-01T12:00:00+01:00"], ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"]),
+        (is_list_of_warnings, [[], [{"code": "x", "message": "y"}]], [None, [{"code": "x"}], [1], [{"a": "b"}]]),
+        (is_verification, [None, verified(), verified(CHECK)], [{}, [], verified(1), verified({"state": "passed"})]),
+        (is_verification, [verified(CHECK | {"state": "failed"})], [verified(CHECK | {"state": "perfect"})]),
     ],
 )
 def test_a_rule_takes_what_is_right_and_nothing_else(rule: Rule, right: list[object], wrong: list[object]) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from webapp.core.errors import ArchiveError
+from webapp.core.reports import CheckState
 from webapp.core.status import ErrorCode
 
 Rule = Callable[[object], bool]
@@ -74,8 +75,41 @@ def is_digest(value: object) -> bool:
 
 
 def is_time(value: object) -> bool:
-    """An ISO 8601 time with its zone."""
+    """An ISO 8601 time with its zone, within the years that UTC has."""
     try:
-        return isinstance(value, str) and datetime.fromisoformat(value).tzinfo is not None
-    except ValueError:
+        return isinstance(value, str) and _is_moment(datetime.fromisoformat(value))
+    except (ValueError, OverflowError):
         return False
+
+
+def _is_moment(value: datetime) -> bool:
+    return value.tzinfo is not None and value.astimezone(UTC) is not None
+
+
+def is_list_of_warnings(value: object) -> bool:
+    """A list of objects with a code and a message."""
+    return isinstance(value, list) and all(is_map_of_text(item) and set(item) == {"code", "message"} for item in value)
+
+
+def is_verification(value: object) -> bool:
+    """What ``verification_summary`` keeps, or nothing."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or set(value) != {"level", "passed", "checks"}:
+        return False
+    checks = value["checks"]
+    return (
+        isinstance(value["level"], str)
+        and isinstance(value["passed"], bool)
+        and isinstance(checks, list)
+        and all(map(_is_check, checks))
+    )
+
+
+def _is_check(value: object) -> bool:
+    texts = ("key", "title", "state")
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), str) for name in texts)
+        and value["state"] in [state.value for state in CheckState]
+    )

@@ -17,13 +17,15 @@ from webapp.core.json_fields import (
     is_count,
     is_digest,
     is_list_of_text,
+    is_list_of_warnings,
     is_map_of_text,
     is_optional_count,
     is_text,
     is_time,
+    is_verification,
     require_fields,
 )
-from webapp.core.reports import CheckState, VerificationReport
+from webapp.core.reports import VerificationReport
 from webapp.core.status import ArchiveFormat, Content
 
 FORMAT = "holdfast-archive"
@@ -124,25 +126,6 @@ def _is_optional_counts(value: object) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) and is_count(count) for name, count in value.items())
 
 
-def _is_list_of_warnings(value: object) -> bool:
-    return isinstance(value, list) and all(is_map_of_text(item) and set(item) == {"code", "message"} for item in value)
-
-
-def _is_verification(value: object) -> bool:
-    if value is None:
-        return True
-    if not isinstance(value, dict) or set(value) != {"level", "passed", "checks"}:
-        return False
-    states = {state.value for state in CheckState}
-    checks = value["checks"]
-    return (
-        isinstance(value["level"], str)
-        and isinstance(value["passed"], bool)
-        and isinstance(checks, list)
-        and all(isinstance(check, dict) and check.get("state") in states for check in checks)
-    )
-
-
 _RULES: dict[str, Rule] = {
     "run_id": is_count,
     "fence": is_count,
@@ -170,7 +153,7 @@ _RULES: dict[str, Rule] = {
     "mismatched_attachments": is_list_of_text,
     "table_rows": _is_optional_counts,
     "versions": is_map_of_text,
-    "warnings": _is_list_of_warnings,
-    "verification": _is_verification,
+    "warnings": is_list_of_warnings,
+    "verification": is_verification,
     "labels": is_map_of_text,
 }

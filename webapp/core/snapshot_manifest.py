@@ -16,11 +16,13 @@ from webapp.core.json_fields import (
     is_count,
     is_digest,
     is_list_of_text,
+    is_list_of_warnings,
     is_map_of_text,
     is_number,
     is_optional_count,
     is_text,
     is_time,
+    is_verification,
     require_fields,
 )
 
@@ -97,10 +99,6 @@ def parse_snapshot_manifest(data: object) -> SnapshotManifest:
     return SnapshotManifest(**values)
 
 
-def _is_report(value: object) -> bool:
-    return value is None or (isinstance(value, dict) and set(value) == {"level", "passed", "checks"})
-
-
 _RULES_OF_TYPES: dict[str, Rule] = {
     "int": is_count,
     "int | None": is_optional_count,
@@ -108,8 +106,8 @@ _RULES_OF_TYPES: dict[str, Rule] = {
     "float": is_number,
     "tuple[str, ...]": is_list_of_text,
     "Mapping[str, str]": is_map_of_text,
-    "tuple[Mapping[str, str], ...]": lambda value: isinstance(value, list) and all(map(is_map_of_text, value)),
-    "Mapping[str, Any] | None": _is_report,
+    "tuple[Mapping[str, str], ...]": is_list_of_warnings,
+    "Mapping[str, Any] | None": is_verification,
 }
 _RULES: dict[str, Rule] = {item.name: _RULES_OF_TYPES[str(item.type)] for item in fields(SnapshotManifest)} | {
     "digest": lambda value: value in ("xxh128", "md5"),
