@@ -72,6 +72,11 @@ def get_snapshot(archive_id: int) -> SnapshotRecord:
     return get_record(archive_id)
 
 
+def is_host_there(archive: Archive) -> bool:
+    """Whether the host that the snapshot was taken of is still an instance here: only then can it be compared or restored to."""
+    return archive.instance is not None and archive.instance.deleted_at is None
+
+
 def find_of_run(run_id: int) -> SnapshotRecord | None:
     """The snapshot that a run made, whatever its state."""
     return db.session.scalar(_with_archives().where(Archive.run_id == run_id))

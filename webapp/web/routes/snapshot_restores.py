@@ -100,8 +100,9 @@ def _at_its_field(error: InvalidInput) -> InvalidInput:
 
 def _form(archive_id: int, given: Any, state: FormState = NOTHING_WRONG) -> Response:
     record = snapshots.get_snapshot(archive_id)
+    host_lives = snapshots.is_host_there(record.archive)
     draft = {
-        "target": given.get("target") or SnapshotTarget.HOST.value,
+        "target": given.get("target") or (SnapshotTarget.HOST if host_lives else SnapshotTarget.DIRECTORY).value,
         "in_place": given.get("in_place", "1"),
         "target_path": given.get("target_path", ""),
         "directory": given.get("directory") or download_name(f"{record.directory}-{record.name}", "files"),
@@ -113,6 +114,7 @@ def _form(archive_id: int, given: Any, state: FormState = NOTHING_WRONG) -> Resp
         "snapshot_restores/new.html",
         record=record,
         archive=record.archive,
+        host_lives=host_lives,
         paths=read_paths(given) if "path" not in state.errors else (),
         draft=draft,
         state=state,

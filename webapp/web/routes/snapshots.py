@@ -11,7 +11,7 @@ from werkzeug.wsgi import FileWrapper
 
 from webapp.core.errors import InvalidInput, NotFound
 from webapp.core.reports import Check
-from webapp.core.status import Role
+from webapp.core.status import Role, SnapshotLayout
 from webapp.services import snapshot_comparisons, snapshot_files, snapshot_restores, snapshots
 from webapp.services.points_pages import find_kept
 from webapp.services.snapshots import SnapshotFilter
@@ -126,6 +126,8 @@ def _head(archive_id: int, tab: str) -> dict[str, Any]:
         "record": record,
         "archive": archive,
         "there": archive.state.value in ("stored", "quarantined"),
+        "listed": record.layout is SnapshotLayout.OURS,
+        "host_lives": snapshots.is_host_there(archive),
         "before": snapshots.find_before(record),
         "tab": tab,
         "now": request_time(),
