@@ -30,6 +30,7 @@ from webapp.core.plans import BackupPlan
 from webapp.core.status import ErrorCode
 from webapp.engine.disk import disk_error, free_bytes
 from webapp.engine.durable import make_directory, sync_directory, sync_file, write_durably
+from webapp.engine.marker import Marker
 
 SENTINEL = ".holdfast-store"
 TEMPORARY = ".tmp"
@@ -37,7 +38,7 @@ TRASH = ".trash"
 QUARANTINE = "quarantine"
 SELF_BACKUPS = "self"
 RESERVED = (QUARANTINE, SELF_BACKUPS)
-SENTINEL_FORMAT = "holdfast-store"
+_MARKER = Marker(SENTINEL, "holdfast-store", "archive store")
 _MANIFEST_BYTES = 64 * 1024 * 1024
 INSTANCE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,120}")
 _WORKPLACE = re.compile(r"(\d{1,18})-(\d{1,18})")
@@ -84,34 +85,15 @@ def open_shelf(store_directory: str, *, create: bool = False) -> Shelf:
     try:
         if create:
             os.makedirs(root, mode=0o700, exist_ok=True)
-        store_id = _read_sentinel(root)
+        store_id = _MARKER.read(root)
         if store_id is None and create:
-            store_id = uuid.uuid4().hex
-            sentinel = {"format": SENTINEL_FORMAT, "version": 1, "id": store_id}
-            write_durably(os.path.join(root, SENTINEL), json.dumps(sentinel).encode())
+            store_id = _MARKER.write(root)
         if store_id is None:
-            raise StoreError(
-                f"The archive store at {store_directory} is not there: its marker {SENTINEL} is missing.",
-                hint="If it lies on a disk of its own, mount that disk. Nothing is deleted or marked as missing meanwhile.",
-                code=ErrorCode.STORE_UNAVAILABLE,
-            )
+            raise _MARKER.missing(store_directory)
         make_directory(os.path.join(root, TEMPORARY))
     except OSError as error:
         raise disk_error(error, f"open the archive store at {store_directory}") from error
     return Shelf(root, store_id)
-
-
-def _read_sentinel(root: str) -> str | None:
-    try:
-        with open(os.path.join(root, SENTINEL), "rb") as file:
-            data = json.loads(file.read(4096))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        data = None
-    if not isinstance(data, dict) or data.get("format") != SENTINEL_FORMAT or not isinstance(data.get("id"), str):
-        raise StoreError(f"The archive store's marker {SENTINEL} is damaged.", code=ErrorCode.STORE_UNAVAILABLE)
-    return str(data["id"])
 
 
 class Shelf:
@@ -243,7 +225,7 @@ class Shelf:
     def exists(self, relative_path: str) -> bool:
         """Whether it is there. Raises StoreError when the store itself is not, so that False means missing."""
         try:
-            present = _read_sentinel(self.root) == self.store_id
+            present = _MARKER.read(self.root) == self.store_id
         except OSError as error:
             raise disk_error(error, "look for the archive store") from error
         if not present:

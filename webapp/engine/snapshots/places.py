@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import re
 import uuid
@@ -24,10 +23,11 @@ from webapp.core.errors import StoreError
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ErrorCode
 from webapp.engine.disk import disk_error, free_bytes
-from webapp.engine.durable import make_directory, write_durably
+from webapp.engine.durable import make_directory
+from webapp.engine.marker import Marker
 
 MARKER = ".holdfast-snapshots"
-MARKER_FORMAT = "holdfast-snapshots"
+_MARKER = Marker(MARKER, "holdfast-snapshots", "backup root")
 LOCK = ".lock"
 PARTIAL = ".partial"
 REMOVING = ".removing"
@@ -71,18 +71,14 @@ def open_root(root: str, *, create: bool = False) -> Root:
     try:
         if create:
             os.makedirs(path, mode=0o700, exist_ok=True)
-        root_id = _read_marker(path)
+        root_id = _MARKER.read(path)
         if root_id is None and create:
             require_usable(path)
-            root_id = _write_marker(path)
+            root_id = _MARKER.write(path)
     except OSError as error:
         raise disk_error(error, f"open the backup root at {root}") from error
     if root_id is None:
-        raise StoreError(
-            f"The backup root at {root} is not there: its marker {MARKER} is missing.",
-            hint="If it lies on a disk of its own, mount that disk. Nothing is deleted or marked as missing meanwhile.",
-            code=ErrorCode.STORE_UNAVAILABLE,
-        )
+        raise _MARKER.missing(root)
     return Root(path, root_id, free_bytes(path))
 
 
@@ -221,23 +217,3 @@ def _lock(descriptor: int, parent: str) -> None:
         ) from None
     except OSError as error:
         raise disk_error(error, f"lock {parent}") from error
-
-
-def _write_marker(path: str) -> str:
-    root_id = uuid.uuid4().hex
-    marker = {"format": MARKER_FORMAT, "version": 1, "id": root_id}
-    write_durably(os.path.join(path, MARKER), json.dumps(marker).encode())
-    return root_id
-
-
-def _read_marker(path: str) -> str | None:
-    try:
-        with open(os.path.join(path, MARKER), "rb") as file:
-            data = json.loads(file.read(4096))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        data = None
-    if not isinstance(data, dict) or data.get("format") != MARKER_FORMAT or not isinstance(data.get("id"), str):
-        raise StoreError(f"The backup root's marker {MARKER} in {path} is damaged.", code=ErrorCode.STORE_UNAVAILABLE)
-    return str(data["id"])

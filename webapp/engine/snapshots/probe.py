@@ -29,7 +29,7 @@ from webapp.engine.snapshots.command import (
 )
 from webapp.engine.snapshots.exits import Ended, judge
 from webapp.engine.snapshots.output import Complaints, Output, unescape
-from webapp.engine.snapshots.places import open_root, require_usable
+from webapp.engine.snapshots.places import MARKER, open_root, require_usable
 from webapp.engine.ssh import fingerprint, rsync_shell, run_remote
 
 Answer = tuple[CheckState, str, str, str, ErrorCode | None]  # state, detail, value, hint, code
@@ -160,7 +160,7 @@ class _Questions:
             open_root(self._root)
             require_usable(self._root)
         except StoreError:
-            if os.path.lexists(os.path.join(self._root, ".holdfast-snapshots")):
+            if os.path.lexists(os.path.join(self._root, MARKER)):
                 raise
             return self._new_root()
         return _good(f"{self._root} is there, can be written, and takes the attributes that owners are kept in.")
