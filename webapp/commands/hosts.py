@@ -108,8 +108,10 @@ def configure_global(context: Context, arguments: Namespace) -> Answer:
 def list_hosts(context: Context, _arguments: Namespace) -> Answer:
     """All hosts by name."""
     now, rows, data = context.now(), [], []
-    for host in hosts.list_hosts():
-        instance, newest = host.instance, snapshots.newest_of(host.instance_id)
+    found = hosts.list_hosts()
+    newest_of = snapshots.newest_of_each([host.instance_id for host in found])
+    for host in found:
+        instance, newest = host.instance, newest_of.get(host.instance_id)
         taken_at = newest.archive.taken_at if newest is not None else None
         rows.append(
             (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -64,6 +64,18 @@ def request_connection_test(instance_id: int, *, actor: Actor, now: datetime) ->
 def find_newest_test(instance_id: int) -> ConnectionTest | None:
     """The newest connection test, whatever its state."""
     return find_newest(ConnectionTest, ConnectionTest.instance_id == instance_id)
+
+
+def newest_tests(instance_ids: Sequence[int]) -> dict[int, ConnectionTest]:
+    """The same for each instance that was ever tested, in one query."""
+    newest = (
+        sa.select(sa.func.max(ConnectionTest.id))
+        .where(ConnectionTest.instance_id.in_(instance_ids))
+        .group_by(ConnectionTest.instance_id)
+        .correlate(None)
+    )
+    found = db.session.scalars(sa.select(ConnectionTest).where(ConnectionTest.id.in_(newest)))
+    return {test.instance_id: test for test in found if test.instance_id}
 
 
 def list_found_databases(instance_id: int) -> list[str]:

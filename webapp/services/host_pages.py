@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from webapp.core.errors import InvalidInput
-from webapp.services.connection_tests import find_newest_test
+from webapp.services.connection_tests import newest_tests
 from webapp.services.fleet import FleetRow, list_fleet
 from webapp.services.host_jobs import riding_with
 from webapp.services.hosts import EffectiveHost, backup_root_of, effective, get_host, list_hosts
 from webapp.services.instance_keys import HostKey, authorized_keys_line, pinned_host_key
-from webapp.services.snapshots import RootFacts, newest_of, root_facts
+from webapp.services.settings import get_settings
+from webapp.services.snapshots import RootFacts, newest_of, newest_of_each, root_facts
 from webapp.store.models import ConnectionTest, Host, Instance, Job, SnapshotRecord
 
 # Less than this is over before the line shows what it can.
@@ -57,13 +58,15 @@ def list_riding(instance_id: int) -> list[Riding]:
 
 
 def list_host_rows(now: datetime) -> list[HostRow]:
-    """All hosts, by name."""
+    """All hosts, by name, in about twenty queries whatever their number."""
     found = list_hosts()
-    fleet = {row.instance.id: row for row in list_fleet(now, [host.instance_id for host in found])}
+    ids, settings = [host.instance_id for host in found], get_settings()
+    fleet = {row.instance.id: row for row in list_fleet(now, ids)}
+    newest, tests = newest_of_each(ids), newest_tests(ids)
     roots: dict[str, RootFacts] = {}
     rows = []
     for host in found:
-        where = backup_root_of(host)
+        where = backup_root_of(host, settings)
         if where not in roots:
             roots[where] = root_facts(host.instance_id)
         rows.append(
@@ -71,9 +74,9 @@ def list_host_rows(now: datetime) -> list[HostRow]:
                 instance=host.instance,
                 host=host,
                 fleet=fleet[host.instance_id],
-                test=find_newest_test(host.instance_id),
+                test=tests.get(host.instance_id),
                 pinned=find_pinned(host.instance),
-                newest=newest_of(host.instance_id),
+                newest=newest.get(host.instance_id),
                 root=roots[where],
             )
         )

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy.orm import contains_eager
 
 from webapp.core.errors import InvalidInput, NotFound
 from webapp.core.snapshot_plans import HostPlan
@@ -75,6 +76,7 @@ def find_host(instance: Instance) -> Host | None:
 def list_hosts() -> list[Host]:
     """All hosts that are not deleted, by name."""
     query = sa.select(Host).join(Instance).where(Instance.deleted_at.is_(None), Instance.kind == InstanceKind.HOST)
+    query = query.options(contains_eager(Host.instance))
     return list(db.session.scalars(query.order_by(sa.func.lower(Instance.name), Instance.id)))
 
 
@@ -84,9 +86,9 @@ def default_backup_root(settings: AppSettings | None = None) -> str:
     return found.backup_root or str(wired().data_directory / "snapshots")
 
 
-def backup_root_of(host: Host) -> str:
-    """The absolute directory below which this host's new snapshots lie."""
-    return host.backup_root or default_backup_root()
+def backup_root_of(host: Host, settings: AppSettings | None = None) -> str:
+    """The absolute directory below which this host's new snapshots lie; who asks for many gives the ``settings``."""
+    return host.backup_root or default_backup_root(settings)
 
 
 def effective(host: Host) -> EffectiveHost:

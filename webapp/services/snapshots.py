@@ -88,6 +88,21 @@ def newest_of(instance_id: int, job_id: int | None = None) -> SnapshotRecord | N
     return found[0] if found else None
 
 
+def newest_of_each(instance_ids: Sequence[int]) -> dict[int, SnapshotRecord]:
+    """The newest stored snapshot of each host that has one, in one query."""
+    place = sa.func.row_number().over(
+        partition_by=Archive.instance_id, order_by=(Archive.taken_at.desc(), Archive.id.desc())
+    )
+    ranked = (
+        sa.select(Archive.id.label("id"), place.label("place"))
+        .join(SnapshotRecord, SnapshotRecord.archive_id == Archive.id)
+        .where(Archive.instance_id.in_(instance_ids), Archive.state.in_(IN_STORE))
+        .subquery()
+    )
+    query = _with_archives().join(ranked, ranked.c.id == Archive.id).where(ranked.c.place == 1)
+    return {record.archive.instance_id: record for record in db.session.scalars(query) if record.archive.instance_id}
+
+
 def find_before(record: SnapshotRecord) -> SnapshotRecord | None:
     """The newest stored snapshot of the same host and paths that is older: what «what changed» compares with."""
     older = (
