@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
 
-from tests.support.app import Browser, service_context
-from tests.support.host_pages import SeededHost
+from tests.support.app import ALICE, Browser, service_context
+from tests.support.host_pages import HOST, SeededHost
 from webapp.core.status import ErrorCode, TaskStatus
 from webapp.services import snapshot_restores
+from webapp.services.instances import create_instance
 from webapp.store.db import db, writing
 from webapp.store.models import SnapshotRestore
 
@@ -69,6 +71,23 @@ def test_a_dry_run_says_in_words_what_would_change(app: Flask, bob: Browser, hos
         assert "2 would be made" in text
         assert "deleted" not in text
         assert ": 0" not in text
+
+
+def test_another_host_is_called_by_its_name_before_it_is_written_to(app: Flask, bob: Browser, host: SeededHost) -> None:
+    with service_context(app):
+        other_id = create_instance(replace(HOST, name="web-09"), actor=ALICE, now=datetime.now(UTC)).id
+    form = {"path": "/etc/hosts", "target": "other_host", "target_instance_id": str(other_id), "target_path": "/"}
+    preview = bob.submit(f"/snapshots/{host.snapshot_ids[-1]}/restore", data=form).location
+    with service_context(app), writing() as session:
+        restore = session.query(SnapshotRestore).filter_by(status=TaskStatus.PENDING).one()
+        restore.status, restore.completed_at = TaskStatus.COMPLETED, datetime.now(UTC)
+        restore.counts = {"changed": 1}
+
+    page, question = bob.get(preview).text, bob.get(f"{preview}/confirm").text
+
+    assert "web-09" in page
+    assert "Restore to web-09?" in question
+    assert "1 would be overwritten" in question
 
 
 def test_what_was_done_is_said_as_done(app: Flask, bob: Browser, host: SeededHost) -> None:
