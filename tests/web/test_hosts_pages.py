@@ -70,6 +70,10 @@ def test_the_page_of_a_host_leads_to_its_snapshots(bob: Browser, host: SeededHos
 
 
 def test_every_tab_and_job_page_of_a_host_opens(bob: Browser, host: SeededHost) -> None:
+    points = bob.get(f"/instances/{host.instance_id}/restore-points").text
+    assert 'data-l="Holds"' in points
+    assert 'data-l="Database"' not in points
+    assert "Empty for all that the host names." in bob.get(f"/instances/{host.instance_id}/jobs/new").text
     for path in ("", "/restore-points", "/runs", "/jobs", "/settings", "/jobs/new"):
         assert bob.get(f"/instances/{host.instance_id}{path}").status_code == 200, path
     for path in ("", "/edit", "/retention", "/delete"):
