@@ -8,6 +8,7 @@ from typing import Any
 from webapp.commands.base import moment
 from webapp.commands.shapes import archive_shape
 from webapp.core.errors import Conflict, NotFound
+from webapp.core.path_text import path_bytes
 from webapp.services import hosts
 from webapp.services.instance_keys import authorized_keys_line, pinned_host_key
 
@@ -93,7 +94,7 @@ def snapshot_shape(record: Any) -> dict[str, Any]:
 
 def printable(text: str) -> str:
     """A path for people and JSON, on one line: controls, and bytes that are not UTF-8, are escaped."""
-    escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    escaped = path_bytes(text).decode("utf-8", "backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", escaped)
 
 

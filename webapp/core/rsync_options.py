@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from webapp.core.errors import InvalidInput
+from webapp.core.path_text import path_bytes
 
 MAX_OPTIONS = 20
 MAX_LENGTH = 1024
@@ -108,7 +109,7 @@ def check_host_path(text: str) -> str:
 
 
 def _check_text(text: str, what: str, field: str) -> None:
-    if len(text.encode("utf-8", "surrogateescape")) > MAX_LENGTH:
+    if len(path_bytes(text)) > MAX_LENGTH:
         raise InvalidInput(f"A {what} can have at most {MAX_LENGTH} bytes.", field=field)
     if _CONTROLS.search(text):
         raise InvalidInput(f"A {what} must be one line of plain text: {text[:80]!r}.", field=field)

@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 from webapp.core.actors import Actor
 from webapp.core.errors import InvalidInput
+from webapp.core.path_text import storable_path
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.engine.snapshots import differences, streams, tree
 from webapp.engine.snapshots import search as names
@@ -87,7 +88,7 @@ def _end_reading() -> None:
 def _record(archive_id: int, paths: Sequence[str], form: str, actor: Actor, now: datetime) -> None:
     with writing():
         archive = get_stored(archive_id).archive
-        shown = [path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for path in paths]
+        shown = [storable_path(path) for path in paths]
         audit.record(
             actor,
             "snapshot.downloaded",

@@ -9,6 +9,7 @@ import os
 import sqlalchemy as sa
 
 from webapp.core.errors import NotFound, StoreError
+from webapp.core.path_text import path_bytes
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ArchiveFormat, ArchiveState, SnapshotLayout
 from webapp.engine.snapshots.found import exists
@@ -57,7 +58,7 @@ def is_tree_there(archive_id: int) -> bool:
 
 def relative_path_of(place: SnapshotPlace) -> str:
     """What stands in ``Archive.relative_path``: unique for every place on this machine, and never a path in the archive store."""
-    root = hashlib.sha256(place.root.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    root = hashlib.sha256(path_bytes(place.root)).hexdigest()[:8]
     return f"{PREFIX}{root}/{place.directory}/{place.name}"
 
 

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from webapp.core.actors import Actor
 from webapp.core.errors import Conflict, NotFound
+from webapp.core.path_text import storable_path
 from webapp.core.plans import SshPlan
 from webapp.core.snapshot_plans import FileRestorePlan
 from webapp.core.status import SnapshotTarget, TaskStatus, TaskType
@@ -195,7 +196,7 @@ def _ssh(restore: SnapshotRestore) -> SshPlan | None:
 
 
 def _record(actor: Actor, event: str, task: SnapshotRestore, now: datetime) -> None:
-    paths = [path.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for path in task.paths]
+    paths = [storable_path(path) for path in task.paths]
     audit.record(
         actor,
         event,

@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass, replace
 
 from webapp.core.errors import InvalidInput, NotFound
+from webapp.core.path_text import path_bytes
 from webapp.core.status import InstanceKind, SnapshotTarget
 from webapp.services.restore_rules import directory_below_root
 from webapp.services.snapshot_comparisons import live_host
@@ -97,8 +98,4 @@ def _target_path(wish: FileRestoreWish) -> str:
 
 def _is_plain(path: str) -> bool:
     """No way up, no NUL, not longer than a system takes."""
-    return (
-        "\0" not in path
-        and ".." not in path.split("/")
-        and len(path.encode("utf-8", "surrogateescape")) <= LONGEST_PATH_BYTES
-    )
+    return "\0" not in path and ".." not in path.split("/") and len(path_bytes(path)) <= LONGEST_PATH_BYTES

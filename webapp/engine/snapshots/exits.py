@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from webapp.core.errors import HoldfastError, SourceError, StoreError
+from webapp.core.path_text import path_bytes, path_from_bytes
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_count, plural, strip_controls, tail_lines
 from webapp.engine.disk import FULL_HINT
-from webapp.engine.snapshots.command import path_bytes, pulled_paths
+from webapp.engine.snapshots.command import pulled_paths
 from webapp.engine.snapshots.output import CHANGING, MAX_COMPLAINTS, Complaints, Output
 from webapp.engine.ssh import explain
 
@@ -163,7 +164,7 @@ def _unreadable_error(sentence: str, *, permanent: bool = True) -> SourceError:
 
 
 def _is_accepted(path: bytes, plan: HostPlan) -> bool:
-    text = path.decode("utf-8", "surrogateescape")
+    text = path_from_bytes(path)
     return any(fnmatch.fnmatchcase(text, pattern) for pattern in plan.accepted_errors)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from webapp.core.errors import SourceError
+from webapp.core.path_text import path_bytes
 from webapp.core.rsync_options import check_host_path
 from webapp.core.snapshot_guard import Losses, refusal_of
 from webapp.core.snapshot_plans import SnapshotPlan
 from webapp.core.status import ErrorCode
-from webapp.engine.snapshots.command import path_bytes
 from webapp.engine.snapshots.listing import ListTotals
 
 

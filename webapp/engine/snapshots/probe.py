@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 
 from webapp.core.errors import HoldfastError, StoreError, TaskStopped
+from webapp.core.path_text import path_bytes, path_from_bytes
 from webapp.core.plans import SshPlan
 from webapp.core.reports import Check, CheckState
 from webapp.core.snapshot_plans import HostPlan
@@ -22,7 +23,6 @@ from webapp.engine.snapshots.command import (
     Question,
     environment,
     find_rsync,
-    path_bytes,
     pulled_paths,
     question_words,
     shell_option,
@@ -224,8 +224,8 @@ class _Said:
 def _kinds(stdout: bytes) -> dict[str, str]:
     found = {}
     for line in stdout.split(b"\n"):
-        if entry := _ENTRY.fullmatch(line.decode("utf-8", "surrogateescape")):
-            name = unescape(os.fsencode(entry[2])).decode("utf-8", "surrogateescape")
+        if entry := _ENTRY.fullmatch(path_from_bytes(line)):
+            name = path_from_bytes(unescape(path_bytes(entry[2])))
             found[name.strip("/")] = entry[1]
     return found
 
