@@ -11,13 +11,15 @@ import sqlalchemy as sa
 
 from tests.support.app import ALICE
 from tests.support.host_places import Place, again, clock
+from tests.support.host_rows import make_host
+from tests.support.sshd import SshServer
 from webapp.core.errors import Conflict, InvalidInput
 from webapp.core.status import ArchiveOrigin, SnapshotLayout, VerificationLevel
 from webapp.services import archives, snapshot_discovery, snapshots, sweeper
 from webapp.services.snapshot_places import place_of
 from webapp.services.snapshots import SnapshotFilter
 from webapp.store.db import writing
-from webapp.store.models import Archive, SnapshotRecord
+from webapp.store.models import Archive, Instance, SnapshotRecord
 
 pytestmark = pytest.mark.usefixtures("service")
 
@@ -72,6 +74,22 @@ def test_a_root_of_another_tool_gets_our_marker_with_the_first_run(place: Place)
 
     assert record.base_id is None
     assert (place.root / ".holdfast-snapshots").is_file()
+
+
+def test_the_directory_of_another_host_is_its_own_whatever_a_host_is_called(
+    place: Place, host_server: SshServer
+) -> None:
+    (place.root / "web-01" / "2026-01-05_02-15-00").mkdir(parents=True)
+    other = make_host(host_server, place.source, place.root, clock(), name="web-02")
+    (place.root / "web-02").mkdir()
+    with writing() as session:
+        session.get_one(Instance, place.instance_id).name = "gone"
+        session.get_one(Instance, other.id).name = "web-01"
+
+    task = snapshot_discovery.request_discovery(other.id, actor=ALICE, now=clock())
+    snapshot_discovery.execute_discovery(task.id, clock=clock)
+
+    assert again(task).details["found"] == 0, again(task).error_message
 
 
 def test_what_no_row_can_hold_is_a_problem_and_no_crash(place: Place) -> None:

@@ -24,6 +24,7 @@ from webapp.core.text import strip_controls
 from webapp.engine.snapshots.found import list_found
 from webapp.services import audit
 from webapp.services.execution import Outcome, execute
+from webapp.services.host_rows import taken_directories
 from webapp.services.hosts import get_host
 from webapp.services.reporting import TaskReporter
 from webapp.services.snapshot_places import find_at, root_of
@@ -122,8 +123,10 @@ def _discover(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime
 
 
 def _directories_of(host: Host) -> list[str]:
-    """Where its snapshots may lie: its own directory, and what another tool would have named it."""
-    return list(dict.fromkeys([host.directory, host.instance.slug, host.instance.name]))
+    """Where its snapshots may lie: its own directory, and what another tool would have named it; never another host's."""
+    others = taken_directories() - {host.directory}
+    names = dict.fromkeys([host.directory, host.instance.slug, host.instance.name])
+    return [name for name in names if name not in others]
 
 
 def _look(root: str, directories: Sequence[str]) -> list[FoundSnapshot]:
