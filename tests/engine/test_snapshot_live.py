@@ -18,7 +18,8 @@ from webapp.core.reports import Check, CheckState
 from webapp.core.snapshot_plans import HostPlan, SnapshotPlace
 from webapp.core.status import ErrorCode
 from webapp.engine.report import SilentReporter
-from webapp.engine.snapshots.live import compare_live
+from webapp.engine.snapshots.live import compare_live, told_all
+from webapp.engine.snapshots.output import Complaints
 
 NAME = "20261122T021500Z"
 
@@ -133,6 +134,28 @@ def test_a_host_that_refuses_is_an_error_and_no_answer(
     with limited_key(ssh_server, tmp_path, "false") as ssh, pytest.raises(SourceError) as caught:
         asked(place, HostPlan(ssh=ssh, paths=("/",)))
     assert caught.value.code is ErrorCode.RSYNC_FAILED
+
+
+@pytest.mark.parametrize(
+    ("returncode", "lines", "is_right"),
+    [
+        (23, ['rsync: [sender] link_stat "/x" failed: No such file or directory (2)'], True),
+        (24, ['file has vanished: "/x"'], True),
+        (23, ["rsync: [generator] write error: Broken pipe (32)", 'rsync: [sender] open "/x": Denied (13)'], True),
+        (23, [], False),
+        (23, ["rsync: something nobody knows"], False),
+        (23, ["rsync: [receiver] mkdir failed: No space left on device (28)"], False),
+        (12, ['rsync: [sender] link_stat "/x" failed: No such file or directory (2)'], False),
+    ],
+)
+def test_files_count_as_compared_only_when_those_that_were_not_are_named(
+    returncode: int, lines: list[str], *, is_right: bool
+) -> None:
+    complaints = Complaints()
+    for line in lines:
+        complaints.take(line.encode())
+
+    assert told_all(returncode, complaints) is is_right
 
 
 def test_a_snapshot_that_is_gone_is_an_error(host: HostPlan, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from webapp.engine.endings import ProcessFailed
 from webapp.engine.process import stream
 from webapp.engine.report import Reporter
 from webapp.engine.snapshots.command import environment, find_rsync, shell_option
+from webapp.engine.snapshots.exits import PARTIAL, VANISHED
 from webapp.engine.snapshots.itemised import OUT_FORMAT, Item, Itemised, explained
 from webapp.engine.snapshots.listing import is_other, read_list
 from webapp.engine.snapshots.nodes import shown
@@ -26,7 +27,6 @@ from webapp.engine.ssh import rsync_shell
 # Both sides read the sample from beginning to end.
 LARGEST_FILE_BYTES = 64 * 1024 * 1024
 _NAMED = 20
-_PARTLY = (23, 24)
 
 
 def compare_live(place: SnapshotPlace, host: HostPlan, reporter: Reporter, *, sample_files: int = 200) -> list[Check]:
@@ -125,15 +125,23 @@ def _ask(place: SnapshotPlace, host: HostPlan, sample: list[bytes], reporter: Re
                     for item in told.feed(chunk):
                         outcome.take(item)
         except ProcessFailed as failed:
-            # A host that has none of the files ends first, which breaks the receiver's pipe.
-            refused = [line for line in complaints.local if "Broken pipe" not in line]
-            if failed.returncode not in _PARTLY or complaints.unnamed or refused:
+            if not told_all(failed.returncode, complaints):
                 doing = f"Comparing with {host.ssh.host}"
                 raise explained(host.ssh, failed, doing=doing, code=ErrorCode.RSYNC_FAILED) from failed
     missing = sum("No such file" in reason for reason in complaints.unreadable.values())
     outcome.gone = missing + complaints.vanished
     outcome.unreadable = len(complaints.unreadable) - missing
     return outcome
+
+
+def told_all(returncode: int | None, complaints: Complaints) -> bool:
+    """Whether rsync, which did not end well, has compared all but the files that it named."""
+    # A host that has none of the files ends first, which breaks the receiver's pipe.
+    refused = [line for line in complaints.local if "Broken pipe" not in line]
+    if complaints.unnamed or refused:
+        return False
+    named = complaints.unreadable or complaints.vanished
+    return returncode == VANISHED or (returncode == PARTIAL and bool(named))
 
 
 def _sampled(outcome: _Outcome, asked: int) -> Check:
