@@ -105,9 +105,12 @@ def test_a_dry_run_changes_nothing_and_says_what_the_restore_then_does(
     before = read_source(host)
     plan = plan_of(place, in_place, "/", "/etc0", "/etc1", "/modes", delete_others=True)
 
-    shown = restored(replace(plan, dry_run=True))
+    reporter = SilentReporter()
+
+    shown = run(replace(plan, dry_run=True), reporter)
 
     assert read_source(host) == before
+    assert any("3 would get other owners, modes or times" in text for _, text in reporter.lines), reporter.lines
     assert shown.counts == {"created": 1, "changed": 1, "attributes": 3, "deleted": 1, "skipped": 0}
     assert "*deleting etc0/part0/other" in shown.changes
     assert restored(plan) == shown

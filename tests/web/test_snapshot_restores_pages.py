@@ -68,7 +68,7 @@ def test_a_dry_run_says_in_words_what_would_change(app: Flask, bob: Browser, hos
 
     assert "Restore these…" in page
     for text in (page, question):
-        assert "2 would be made" in text
+        assert "2 would be created" in text
         assert "deleted" not in text
         assert ": 0" not in text
 
@@ -98,7 +98,7 @@ def test_what_was_done_is_said_as_done(app: Flask, bob: Browser, host: SeededHos
     work(app)
 
     page = bob.get(done).text
-    assert "1 was made" in page
+    assert "1 was created" in page
     assert "would" not in page
 
 

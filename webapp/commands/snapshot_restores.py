@@ -10,9 +10,9 @@ from webapp.commands.base import Answer, Context, Parsers, add_verb, add_wait_op
 from webapp.commands.host_shapes import get_host_named, printable
 from webapp.commands.shapes import task_shape
 from webapp.core.errors import InvalidInput
+from webapp.core.restore_effects import count_changed, effects_in_words
 from webapp.core.status import SnapshotTarget, TaskStatus
 from webapp.services import snapshot_restores
-from webapp.services.snapshot_effects import count_changed, effects_in_words
 from webapp.services.snapshot_restores import FileRestoreWish
 from webapp.store.db import release
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from webapp.core.errors import HoldfastError, SourceError, StoreError
+from webapp.core.restore_effects import Effect, count_changed, effects_in_words
 from webapp.core.snapshot_plans import FileRestorePlan, FileRestoreResult
 from webapp.core.status import ErrorCode, SnapshotLayout, SnapshotTarget
 from webapp.core.text import format_count, plural
@@ -17,7 +18,7 @@ from webapp.engine.endings import ProcessFailed
 from webapp.engine.process import find_executable, stream
 from webapp.engine.report import Reporter
 from webapp.engine.snapshots.command import environment, find_rsync, shell_option
-from webapp.engine.snapshots.itemised import OUT_FORMAT, Effect, Itemised, explained
+from webapp.engine.snapshots.itemised import OUT_FORMAT, Itemised, explained
 from webapp.engine.snapshots.nodes import shown
 from webapp.engine.snapshots.tree import chosen_parts
 from webapp.engine.ssh import rsync_shell
@@ -157,7 +158,7 @@ def _refused(message: str, hint: str) -> SourceError:
 def _broken(plan: FileRestorePlan, failed: ProcessFailed, told: Itemised) -> HoldfastError:
     where = plan.target_path if plan.ssh is None else plan.ssh.host
     error = explained(plan.ssh, failed, doing=f"Restoring to {shown(where)}", code=ErrorCode.RESTORE_FAILED)
-    done = sum(told.counts.values()) - told.counts[Effect.SKIPPED]
+    done = count_changed(told.counts)
     if done and not plan.dry_run:
         names = plural(done, "name was", "names were")
         error.message += f" {format_count(done)} {names} dealt with before; restoring again completes it."
@@ -186,9 +187,8 @@ def _sync(target: str) -> None:
 
 
 def _report(plan: FileRestorePlan, told: Itemised, reporter: Reporter) -> None:
-    would = "would be " if plan.dry_run else ""
-    counted = [f"{format_count(told.counts[effect])} {would}{effect.value}" for effect in Effect if told.counts[effect]]
-    reporter.log(", ".join(counted) or "Nothing differs: all of it is there already.")
+    said = effects_in_words(told.counts, dry_run=plan.dry_run)
+    reporter.log(", ".join(said) or "Nothing differs: all of it is there already.")
     if plan.ssh is not None and plan.ssh.user != "root":
         reporter.log(f"The user {plan.ssh.user!r} of the host can give files to no other owner than itself.", "warning")
     if skipped := told.counts[Effect.SKIPPED]:

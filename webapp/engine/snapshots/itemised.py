@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 
 from webapp.core.errors import HoldfastError, SourceError
 from webapp.core.plans import SshPlan
+from webapp.core.restore_effects import Effect
 from webapp.core.status import ErrorCode
 from webapp.core.text import strip_controls, tail_lines
 from webapp.engine.endings import Ending, ProcessFailed
@@ -30,16 +30,6 @@ _BLOCKED = re.compile(rb"cannot delete non-empty directory: (.+)")
 _PROGRESS = re.compile(rb"\s*([0-9,]+)\s+[0-9]+%")
 # What a forced command of authorized_keys says: Debian's rrsync, and its older versions.
 _READ_ONLY = ("sending to read-only server is not allowed", "sending to read-only server not allowed")
-
-
-class Effect(StrEnum):
-    """What becomes of a name at the target. Skipped: it is of a kind that is not put there."""
-
-    CREATED = "created"
-    CHANGED = "changed"
-    ATTRIBUTES = "attributes"
-    DELETED = "deleted"
-    SKIPPED = "skipped"
 
 
 class Item(NamedTuple):

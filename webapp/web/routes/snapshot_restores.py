@@ -8,10 +8,10 @@ from flask import Blueprint, Response, make_response, render_template, request
 from flask.typing import ResponseReturnValue
 
 from webapp.core.errors import Conflict, InvalidInput
+from webapp.core.restore_effects import count_changed, effects_in_words
 from webapp.core.status import Role, SnapshotTarget
 from webapp.services import hosts, snapshot_restores, snapshots
 from webapp.services.restore_rules import restore_root
-from webapp.services.snapshot_effects import count_changed, effects_in_words
 from webapp.services.snapshot_restores import FileRestoreWish
 from webapp.services.task_pages import get_task_page
 from webapp.web.access import current_actor, permission, request_time, requires_recent_sign_in

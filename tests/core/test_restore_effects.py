@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from webapp.engine.snapshots.itemised import Effect
-from webapp.services.snapshot_effects import count_changed, effects_in_words
+from webapp.core.restore_effects import Effect, count_changed, effects_in_words
 
 
 def test_only_what_happens_is_said_in_the_order_of_effects() -> None:
