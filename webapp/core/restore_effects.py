@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import TypeAlias
 
 from webapp.core.text import format_count
 
@@ -18,6 +19,8 @@ class Effect(StrEnum):
     SKIPPED = "skipped"
 
 
+# As the engine has them, and as they are stored.
+Counts: TypeAlias = Mapping[Effect, int] | Mapping[str, int]
 # For one thing and for several; what they did, and what they would do.
 _DONE = {
     Effect.CREATED: ("was created", "were created"),
@@ -35,7 +38,7 @@ _TRIED = {
 }
 
 
-def effects_in_words(counts: Mapping[str, int], *, dry_run: bool) -> list[str]:
+def effects_in_words(counts: Counts, *, dry_run: bool) -> list[str]:
     """A phrase for each thing that happens at all: "2 would be created", "1 got another owner, mode or time"."""
     words = _TRIED if dry_run else _DONE
     return [
@@ -43,6 +46,6 @@ def effects_in_words(counts: Mapping[str, int], *, dry_run: bool) -> list[str]:
     ]
 
 
-def count_changed(counts: Mapping[str, int]) -> int:
+def count_changed(counts: Counts) -> int:
     """How many names are changed in any way at the target, or would be."""
     return sum(number for effect, number in counts.items() if effect != Effect.SKIPPED)
