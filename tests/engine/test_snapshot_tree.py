@@ -10,10 +10,10 @@ import pytest
 
 from tests.support.host_trees import Fact, make_tree, read_source
 from tests.support.rsync_snapshots import aged, snap, snap_plainly
-from webapp.core.errors import NotFound
+from webapp.core.errors import ArchiveError, NotFound
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.engine.snapshots.nodes import Kind, Node
-from webapp.engine.snapshots.search import search
+from webapp.engine.snapshots.search import BLOCK_BYTES, search
 from webapp.engine.snapshots.tree import find_node, list_directory, open_file, opened_tree, walk
 
 
@@ -208,6 +208,26 @@ def test_a_search_looks_at_paths_alone_and_stops_at_its_limit(place: SnapshotPla
     assert search(place, "") == search(place, "\ud800") == []
     assert search(place, "not there at all") == []
     assert all("600" in node.path for node in search(place, "600", 1000))  # Modes in the list do not count.
+
+
+def test_a_list_that_names_what_is_outside_the_tree_finds_nothing_there(source: Path, tmp_path: Path) -> None:
+    place = snap(source, tmp_path, "20261122T021500Z")
+    Path(place.tree, "..", "secret").write_text("outside")
+    with open(f"{place.path}/files.list", "ab") as file:
+        for path in (b"../secret", b"kinds/../../secret", b"/../secret"):
+            file.write(b"f 600 0 0 7 1.0 1 - " + 32 * b"a" + b"/" + path + b"\0")
+
+    assert search(place, "secret") == []
+
+
+@pytest.mark.parametrize("text", ["file", "file*"])
+def test_a_list_of_something_else_is_told_and_not_kept_in_memory(source: Path, tmp_path: Path, text: str) -> None:
+    place = snap(source, tmp_path, "20261122T021500Z")
+    with open(f"{place.path}/files.list", "wb") as file:
+        file.write(8 * BLOCK_BYTES * b"x")
+
+    with pytest.raises(ArchiveError, match="damaged"):
+        search(place, text)
 
 
 def test_every_name_of_a_tree_can_be_found(place: SnapshotPlace) -> None:

@@ -13,10 +13,11 @@ from webapp.core.snapshot_manifest import LIST_NAME
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ErrorCode, SnapshotLayout
 from webapp.engine.snapshots.nodes import Node
-from webapp.engine.snapshots.tree import look_at, opened_directory, opened_tree, unreadable, walk
+from webapp.engine.snapshots.tree import find_below, opened_tree, parts_of, unreadable, walk
 
 Found = Node
 BLOCK_BYTES = 1024 * 1024
+_HINT = "The snapshot's tree can still be browsed and restored."
 
 
 def search(place: SnapshotPlace, text: str, limit: int = 200) -> Sequence[Found]:
@@ -34,9 +35,8 @@ def search(place: SnapshotPlace, text: str, limit: int = 200) -> Sequence[Found]
         return found
     with opened_tree(place) as root:
         for path in _matching(place, root, wanted):
-            parts = path.strip(b"/").split(b"/")
-            with suppress(NotFound), opened_directory(root, parts[:-1]) as parent:
-                found.append(look_at(parent, parts[-1], path, layout=place.layout))
+            with suppress(NotFound):
+                found.append(find_below(root, parts_of(os.fsdecode(path)), layout=place.layout))
             if len(found) == limit:
                 break
     return found
@@ -84,10 +84,11 @@ def _blocks(path: str) -> Iterator[bytes]:
                 block = rest + block
                 end = block.rfind(b"\0") + 1
                 rest = block[end:]
+                if len(rest) > BLOCK_BYTES:  # No path is that long.
+                    raise ArchiveError(f"The list at {path} is damaged.", hint=_HINT, code=ErrorCode.CORRUPT)
                 yield block[:end]
     except FileNotFoundError as error:
-        hint = "Its tree can still be browsed and restored."
-        raise ArchiveError(f"The snapshot at {path} has lost its list.", hint=hint, code=ErrorCode.CORRUPT) from error
+        raise ArchiveError(f"The list at {path} is missing.", hint=_HINT, code=ErrorCode.CORRUPT) from error
     except OSError as error:
         raise unreadable(path, error) from error
 

@@ -57,9 +57,14 @@ def list_directory(place: SnapshotPlace, path: str = "/", *, offset: int = 0, li
 
 def find_node(place: SnapshotPlace, path: str) -> Node:
     """What lies at the path. Raises NotFound."""
-    parts = parts_of(path)
-    with opened_tree(place) as root, opened_directory(root, parts[:-1]) as parent:
-        return look_at(parent, parts[-1] if parts else b".", b"/" + b"/".join(parts), layout=place.layout)
+    with opened_tree(place) as root:
+        return find_below(root, parts_of(path), layout=place.layout)
+
+
+def find_below(root: int, parts: list[bytes], *, layout: SnapshotLayout) -> Node:
+    """The same, of a tree that is open and of a path's components. Raises NotFound."""
+    with opened_directory(root, parts[:-1]) as parent:
+        return look_at(parent, parts[-1] if parts else b".", b"/" + b"/".join(parts), layout=layout)
 
 
 def open_file(place: SnapshotPlace, path: str) -> tuple[BinaryIO, int]:
