@@ -57,6 +57,17 @@ def directories(found: Differences) -> set[bytes]:
     return {os.fsencode(change.path).lstrip(b"/") for change in every if change.kind is Kind.DIRECTORY}
 
 
+def test_a_manifest_that_nobody_can_read_leaves_size_and_time_to_compare(source: Path, tmp_path: Path) -> None:
+    first = snap(source, tmp_path / "root", FIRST)
+    second = snap(source, tmp_path / "root", SECOND)
+    Path(first.path, "snapshot.json").write_text("[" * 100_000)
+
+    found = compare(first, second)
+
+    assert found.is_empty
+    assert not found.by_content
+
+
 def test_a_snapshot_does_not_differ_from_one_that_shares_all_with_it(source: Path, tmp_path: Path) -> None:
     first = snap(source, tmp_path / "root", FIRST)
     second = snap(source, tmp_path / "root", SECOND, base=first)

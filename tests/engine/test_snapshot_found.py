@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -113,6 +115,28 @@ def test_one_of_ours_that_is_damaged_is_shown_with_its_problem(
     assert found.place == place
     assert problem in found.problem
     assert found.taken_at == datetime(2026, 11, 22, 2, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("files.list", path)])
+def test_a_manifest_that_is_no_plain_file_is_a_problem_of_its_snapshot_alone(
+    place: SnapshotPlace, make: Callable[[str], None]
+) -> None:
+    os.unlink(f"{place.path}/snapshot.json")
+    make(f"{place.path}/snapshot.json")
+
+    (found,) = list_found(place.root, place.directory)
+
+    assert "its manifest is no plain file" in found.problem
+
+
+def test_a_time_that_no_calendar_has_in_utc_is_a_problem_of_its_snapshot_alone(place: SnapshotPlace) -> None:
+    path = Path(place.path, "snapshot.json")
+    data = json.loads(path.read_bytes()) | {"started_at": "0001-01-01T00:00:00+14:00"}
+    path.write_text(json.dumps(data))
+
+    (found,) = list_found(place.root, place.directory)
+
+    assert "started_at" in found.problem
 
 
 def test_a_host_without_a_directory_is_told(place: SnapshotPlace) -> None:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from webapp.core.errors import ArchiveError, HoldfastError
-from webapp.core.snapshot_manifest import FILE_NAME, LIST_NAME, parse_snapshot_manifest
+from webapp.core.errors import ArchiveError
+from webapp.core.snapshot_manifest import LIST_NAME
 from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.core.status import ErrorCode, SnapshotLayout
 from webapp.engine.report import Reporter, SilentReporter
+from webapp.engine.snapshots.found import read_manifest
 from webapp.engine.snapshots.listing import Entry, read_list
 from webapp.engine.snapshots.nodes import Kind, Real, parse_noted
 from webapp.engine.snapshots.tree import look_at, opened_tree, walk
 
-_LARGEST_MANIFEST_BYTES = 16 * 1024 * 1024
 _CHECKED_EVERY = 4096
 
 
@@ -228,8 +227,5 @@ def _digest_of(place: SnapshotPlace) -> str:
     """The kind of digests in its list, "" when there are none or nothing says."""
     if place.layout is not SnapshotLayout.OURS:
         return ""
-    try:
-        with open(f"{place.path}/{FILE_NAME}", "rb") as file:
-            return parse_snapshot_manifest(json.loads(file.read(_LARGEST_MANIFEST_BYTES))).digest
-    except (OSError, ValueError, HoldfastError):
-        return ""
+    manifest, _, _ = read_manifest(place)
+    return manifest.digest if manifest is not None else ""

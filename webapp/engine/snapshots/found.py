@@ -74,14 +74,12 @@ def exists(place: SnapshotPlace) -> bool:
 def read_manifest(place: SnapshotPlace) -> tuple[SnapshotManifest | None, str, str]:
     """(manifest, SHA-256 of its file, what is wrong with it or ""). (None, "", …) when there is none. Raises StoreError."""
     try:
-        descriptor = os.open(os.path.join(place.path, FILE_NAME), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            text = file.read(_MANIFEST_BYTES)
+        text = _read_plain_file(os.path.join(place.path, FILE_NAME))
     except FileNotFoundError:
         return None, "", "it has no manifest"
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            return None, "", "its manifest is a link"
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            return None, "", "its manifest is no plain file"
         raise disk_error(error, f"read the manifest of {place.path}") from error
     digest = hashlib.sha256(text).hexdigest()
     try:
@@ -91,6 +89,19 @@ def read_manifest(place: SnapshotPlace) -> tuple[SnapshotManifest | None, str, s
         return None, digest, error.message.rstrip(".")
     except (ValueError, RecursionError):
         return None, digest, "its manifest cannot be read"
+
+
+def _read_plain_file(path: str) -> bytes:
+    """What is in the file, as far as a manifest may go. Raises OSError, also EISDIR for what is no file."""
+    # O_NONBLOCK: a fifo in its place must not hold us.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_MANIFEST_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def time_in_name(name: str) -> datetime | None:
