@@ -83,8 +83,7 @@ def sample(tree: str, list_path: str, totals: ListTotals | None, *, digest: str,
 
 def _reads_back(tree: str, entry: Entry, digest: str, reporter: Reporter) -> bool:
     try:
-        path = os.path.join(os.fsencode(tree), entry.path)
-        return digest_of(path, digest, reporter, from_disk=True) == entry.digest
+        return digest_of(os.fsencode(tree) + b"/" + entry.path, digest, reporter, from_disk=True) == entry.digest
     except OSError:
         return False
 
