@@ -9,12 +9,12 @@ from webapp.core.reports import CheckState
 from webapp.core.restore_plans import RestorePlan
 from webapp.core.status import ArchiveFormat, ErrorCode
 from webapp.core.text import format_size
+from webapp.engine.answers import Answer, good
 from webapp.engine.pgconnect import Connection
 from webapp.engine.pgtools import choose, server_major, version_text
 from webapp.engine.report import Reporter
 from webapp.engine.restore.dump_source import DumpHead, newest_tools, read_head
 
-Answer = tuple[CheckState, str, str, str, ErrorCode | None]  # state, detail, value, hint, code
 # Before version 13 no extension was trusted, and there was no such column.
 _EXTENSIONS = """
 SELECT e.name, bool_or(v.superuser AND NOT coalesce((to_jsonb(v) ->> 'trusted')::boolean, false))
@@ -23,11 +23,6 @@ FROM pg_available_extensions e JOIN pg_available_extension_versions v
 WHERE e.name = ANY (%s) GROUP BY e.name
 """
 _ENCODINGS = "SELECT pg_char_to_encoding(%s)"
-
-
-def good(detail: str, value: str = "") -> Answer:
-    """A question answered well."""
-    return CheckState.PASSED, detail, value, "", None
 
 
 def refuse(detail: str, code: ErrorCode, hint: str = "", value: str = "") -> Answer:

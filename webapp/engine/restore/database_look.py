@@ -12,10 +12,11 @@ from webapp.core.reports import Check, CheckState
 from webapp.core.restore_plans import RestorePlan, TargetFacts, TargetIdentity, TargetReport
 from webapp.core.status import ErrorCode, RestoreTarget
 from webapp.core.text import format_count, format_size, plural
+from webapp.engine.answers import Answer, good
 from webapp.engine.pgconnect import Access, Connection, open_access
 from webapp.engine.pgtools import version_text
 from webapp.engine.report import Reporter
-from webapp.engine.restore.archive_look import Answer, ArchiveQuestions, good, refuse, warn
+from webapp.engine.restore.archive_look import ArchiveQuestions, refuse, warn
 from webapp.engine.restore.databases import Database, find_database, list_sessions, restore_session, system_identifier
 from webapp.engine.restore.filestore_look import look_at_filestore
 from webapp.engine.restore.filling import wants_files

@@ -5,9 +5,10 @@ from __future__ import annotations
 from webapp.core.restore_plans import RestorePlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_size
+from webapp.engine.answers import Answer, good
 from webapp.engine.archive.rights import rights_of
 from webapp.engine.report import Reporter
-from webapp.engine.restore.archive_look import Answer, good, refuse
+from webapp.engine.restore.archive_look import refuse
 from webapp.engine.restore.filling import place_and_paths
 from webapp.engine.restore.places import LocalPlace
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from webapp.core.errors import HoldfastError, StoreError, TaskStopped
+from webapp.core.errors import StoreError
 from webapp.core.path_text import path_bytes, path_from_bytes
 from webapp.core.plans import SshPlan
 from webapp.core.reports import Check, CheckState
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_count, format_size, plural
-from webapp.engine.addresses import resolve
+from webapp.engine.answers import Answer, asked, check_of, find_addresses, good, knock
 from webapp.engine.disk import FULL_HINT, free_bytes
 from webapp.engine.process import run
 from webapp.engine.report import Reporter
@@ -32,9 +31,6 @@ from webapp.engine.snapshots.output import Complaints, Output, unescape
 from webapp.engine.snapshots.places import MARKER, open_root, require_usable
 from webapp.engine.ssh import fingerprint, rsync_shell, run_remote
 
-Answer = tuple[CheckState, str, str, str, ErrorCode | None]  # state, detail, value, hint, code
-
-_TCP_SECONDS = 10
 _QUESTION_SECONDS = 120
 # Protocol 31 came with rsync 3.1 (2013): times to the nanosecond, and every later check of paths.
 _PROTOCOL = 31
@@ -63,28 +59,13 @@ def probe_host(plan: HostPlan, *, root: str, reserve_bytes: int, reporter: Repor
     blocked = False
     for key, title in _TITLES.items():
         if blocked and key in _ON_HOST:
-            skipped = "Not asked, as an earlier check failed."
-            checks.append(Check(key=key, title=title, state=CheckState.SKIPPED, detail=skipped))
+            checks.append(check_of(key, _TITLES, None))
             continue
         reporter.check()
         reporter.step(key, title)
-        state, detail, value, hint, code = _asked(getattr(questions, key))
-        checks.append(Check(key=key, title=title, state=state, detail=detail, value=value, hint=hint, code=code))
-        blocked = blocked or (key in _WAY and state is CheckState.FAILED)
+        checks.append(check_of(key, _TITLES, asked(getattr(questions, key))))
+        blocked = blocked or (key in _WAY and checks[-1].state is CheckState.FAILED)
     return checks
-
-
-def _asked(question: Callable[[], Answer]) -> Answer:
-    try:
-        return question()
-    except TaskStopped:
-        raise
-    except HoldfastError as error:
-        return CheckState.FAILED, error.message, "failed", error.hint, error.code
-
-
-def _good(detail: str, value: str = "") -> Answer:
-    return CheckState.PASSED, detail, value, "", None
 
 
 class _Questions:
@@ -102,25 +83,17 @@ class _Questions:
         return self._plan.ssh
 
     def dns(self) -> Answer:
-        addresses = list(dict.fromkeys(found.ip for found in resolve(self._ssh.host, self._ssh.port)))
-        return _good(f"{self._ssh.host} is {', '.join(addresses[:4])}.", addresses[0])
+        return find_addresses(self._ssh.host, self._ssh.port)
 
     def tcp(self) -> Answer:
-        host, port = self._ssh.host, self._ssh.port
-        try:
-            with socket.create_connection((host, port), timeout=_TCP_SECONDS) as connection:
-                peer = str(connection.getpeername()[0])
-        except OSError as error:
-            hint = "Check the port, that sshd runs, and firewalls in between."
-            detail = f"{host} does not accept connections on port {port}: {error.strerror or error}."
-            return CheckState.FAILED, detail, "refused", hint, ErrorCode.CONNECTION_FAILED
-        return _good(f"{peer} accepts connections on port {port}.", f"port {port}")
+        hint = "Check the port, that sshd runs, and firewalls in between."
+        return knock(self._ssh.host, self._ssh.port, hint=hint)
 
     def ssh(self) -> Answer:
         finished = run_remote(self._ssh, ["true"], reporter=self._reporter)
         limited = "" if finished.returncode == 0 else " The key is limited to a command of its own."
         shown = fingerprint(self._ssh.host_key)
-        return _good(f"The host shows the pinned key, {shown}, and lets {self._ssh.user} in.{limited}", self._ssh.user)
+        return good(f"The host shows the pinned key, {shown}, and lets {self._ssh.user} in.{limited}", self._ssh.user)
 
     def rsync(self) -> Answer:
         said = self._said()
@@ -132,7 +105,7 @@ class _Questions:
         if protocol < _PROTOCOL:
             hint = "Install rsync 3.1 or newer on the host: older ones know times to the second only."
             return CheckState.WARNING, detail, f"protocol {protocol}", hint, ErrorCode.CLIENT_TOO_OLD
-        return _good(detail, f"protocol {protocol}")
+        return good(detail, f"protocol {protocol}")
 
     def paths(self) -> Answer:
         said = self._said()
@@ -149,11 +122,11 @@ class _Questions:
             entries = len(inside.kinds)
         count = len(pulled_paths(self._plan))
         detail = f"{format_count(count)} {plural(count, 'path is', 'paths are')} there and can be listed."
-        return _good(detail, f"{format_count(entries)} entries" if entries else format_count(count))
+        return good(detail, f"{format_count(entries)} entries" if entries else format_count(count))
 
     def local_rsync(self) -> Answer:
         version = find_rsync().version
-        return _good(f"rsync {version} is installed here.", version)
+        return good(f"rsync {version} is installed here.", version)
 
     def root(self) -> Answer:
         try:
@@ -163,7 +136,7 @@ class _Questions:
             if os.path.lexists(os.path.join(self._root, MARKER)):
                 raise
             return self._new_root()
-        return _good(f"{self._root} is there, can be written, and takes the attributes that owners are kept in.")
+        return good(f"{self._root} is there, can be written, and takes the attributes that owners are kept in.")
 
     def free_space(self) -> Answer:
         free = free_bytes(_existing(self._root))
@@ -171,12 +144,12 @@ class _Questions:
         if free < self._reserve:
             detail = f"{shown} are free; {format_size(self._reserve)} must stay free."
             return CheckState.FAILED, detail, shown, FULL_HINT, ErrorCode.DISK_FULL
-        return _good(f"{shown} are free where snapshots are kept.", shown)
+        return good(f"{shown} are free where snapshots are kept.", shown)
 
     def _new_root(self) -> Answer:
         """A root without its marker: one that was never used, or one whose disk is away. The first snapshot tells."""
         require_usable(_existing(self._root))
-        return _good(f"{self._root} carries no marker yet; it gets one with the first snapshot.", "new")
+        return good(f"{self._root} carries no marker yet; it gets one with the first snapshot.", "new")
 
     def _said(self) -> _Said:
         if self._first is None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from webapp.core.errors import HoldfastError, TaskStopped
+from webapp.core.errors import HoldfastError
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ErrorCode
-from webapp.engine.addresses import resolve
+from webapp.engine.answers import Answer, asked, check_of, find_addresses, good, reached
 from webapp.engine.connections import Target, connect, secured
 from webapp.engine.report import Reporter
 from webapp.engine.sources.odoo_answers import DISABLED_HINT, FILTER_HINT
@@ -28,7 +27,6 @@ _TITLES = {
     "database_known": "Database found",
     "temporary_space": "Temporary space at Odoo",
 }
-Answer = tuple[CheckState, str, str, str, ErrorCode | None]  # state, detail, value, hint, code
 
 
 @dataclass(slots=True)
@@ -40,13 +38,12 @@ class _Probe:
     databases: list[str] = field(default_factory=list)
 
     def dns(self) -> Answer:
-        addresses = list(dict.fromkeys(found.ip for found in resolve(self.target.host, self.target.port)))
-        return _good(f"{self.target.host} is {', '.join(addresses[:4])}.", addresses[0])
+        return find_addresses(self.target.host, self.target.port)
 
     def tcp(self) -> Answer:
         with connect(self.target, timeout_seconds=self.client.limits.connect_seconds) as connection:
             peer = str(connection.getpeername()[0])
-        return _good(f"{peer} accepts connections on port {self.target.port}.", f"port {self.target.port}")
+        return reached(peer, self.target.port)
 
     def tls(self) -> Answer:
         if self.target.scheme == "http":
@@ -72,16 +69,16 @@ class _Probe:
             hint = "Let Holdfast reach /web/webclient/version_info; without it, database-only zips are not offered."
             return CheckState.WARNING, "Odoo does not tell its version.", "unknown", hint, ErrorCode.HTTP_ERROR
         how = "with real error statuses" if version.major >= 20 else "which reports failures in pages with status 200"
-        return _good(f"Odoo {version.text} answers, {how}; Holdfast reads both.", version.text)
+        return good(f"Odoo {version.text} answers, {how}; Holdfast reads both.", version.text)
 
     def database_manager(self) -> Answer:
         if self.client.manager(self.reporter).disabled:
             return CheckState.FAILED, "list_db is off.", "disabled", DISABLED_HINT, ErrorCode.DATABASE_MANAGER_DISABLED
-        return _good("The page /web/database/manager is reachable.", "enabled")
+        return good("The page /web/database/manager is reachable.", "enabled")
 
     def master_password(self) -> Answer:
         require_safe(self.client.manager(self.reporter))
-        return _good(
+        return good(
             "Odoo's default is not in use. The password itself is tried by the first backup, never by this test.", "set"
         )
 
@@ -90,7 +87,7 @@ class _Probe:
         if not self.databases:
             detail = f"Odoo shows no database for the Host header {self.target.host_header}."
             return CheckState.WARNING, detail, "0", FILTER_HINT, ErrorCode.NO_DATABASES
-        return _good(
+        return good(
             f"Odoo shows {', '.join(self.databases[:10])}{' …' if len(self.databases) > 10 else ''}.",
             str(len(self.databases)),
         )
@@ -99,7 +96,7 @@ class _Probe:
         if self.database is None:
             return CheckState.SKIPPED, "No database was named.", "", "", None
         if self.database in self.databases:
-            return _good(f"{self.database} is in the list.", self.database)
+            return good(f"{self.database} is in the list.", self.database)
         detail = f"{self.database} is not in the list that Odoo shows for the Host header {self.target.host_header}."
         return CheckState.FAILED, detail, "missing", FILTER_HINT, ErrorCode.DATABASE_NOT_FOUND
 
@@ -121,15 +118,15 @@ def probe(client: OdooClient, database: str | None, reporter: Reporter) -> list[
         target = client.target()
     except HoldfastError as error:
         key = "tls" if error.code is ErrorCode.PLAIN_HTTP_REFUSED else "dns"
-        failed = _check(key, (CheckState.FAILED, error.message, "refused", error.hint, error.code))
-        return [failed if name == key else _skipped(name) for name in _TITLES]
-    asked = _Probe(client, database, reporter, target)
+        failed = check_of(key, _TITLES, (CheckState.FAILED, error.message, "refused", error.hint, error.code))
+        return [failed if name == key else check_of(name, _TITLES, None) for name in _TITLES]
+    questions = _Probe(client, database, reporter, target)
     checks: list[Check] = []
     blocked: set[str] = set()
     for key, title in _TITLES.items():
         reporter.check()
         reporter.step(key, title)
-        checks.append(_skipped(key) if key in blocked else _check(key, _answer(getattr(asked, key))))
+        checks.append(check_of(key, _TITLES, None if key in blocked else asked(getattr(questions, key))))
         if checks[-1].state is CheckState.FAILED:
             blocked |= _blocked_by(key)
     return checks
@@ -141,28 +138,6 @@ def _blocked_by(key: str) -> set[str]:
     if key in ("dns", "tcp", "tls", "odoo"):
         return set(later)
     return {"database_manager": {"master_password"}, "database_list": {"database_known"}}.get(key, set())
-
-
-def _answer(question: Callable[[], Answer]) -> Answer:
-    try:
-        return question()
-    except TaskStopped:
-        raise
-    except HoldfastError as error:
-        return CheckState.FAILED, error.message, "failed", error.hint, error.code
-
-
-def _check(key: str, answer: Answer) -> Check:
-    state, detail, value, hint, code = answer
-    return Check(key=key, title=_TITLES[key], state=state, detail=detail, value=value, hint=hint, code=code)
-
-
-def _skipped(key: str) -> Check:
-    return _check(key, (CheckState.SKIPPED, "Not asked, as an earlier check failed.", "", "", None))
-
-
-def _good(detail: str, value: str) -> Answer:
-    return CheckState.PASSED, detail, value, "", None
 
 
 def _words(certificate: PeerCertificate) -> str:
@@ -179,4 +154,4 @@ def _judge(certificate: PeerCertificate | None, now: datetime) -> Answer:
     if days < _SOON_DAYS:
         hint = "Renew the certificate on the server; backups stop when it expires, unless its fingerprint is pinned."
         return CheckState.WARNING, _words(certificate), f"{days} days left", hint, ErrorCode.TLS_FAILED
-    return _good(_words(certificate), f"{days} days left")
+    return good(_words(certificate), f"{days} days left")

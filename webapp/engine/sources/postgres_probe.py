@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
-from webapp.core.errors import HoldfastError, TaskStopped
 from webapp.core.plans import PostgresPlan, SshPlan
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ErrorCode
-from webapp.engine.addresses import resolve
+from webapp.engine.answers import Answer, asked, check_of, find_addresses, good, knock
 from webapp.engine.pgconnect import Access, Connection, open_access, require_usable, session
 from webapp.engine.pgtools import PgTools, choose, version_text
 from webapp.engine.report import Reporter
 from webapp.engine.sources.filestore import needs_filestore
-from webapp.engine.sources.postgres_questions import Answer, DatabaseQuestions, FilestoreQuestions, good
+from webapp.engine.sources.postgres_questions import DatabaseQuestions, FilestoreQuestions
 from webapp.engine.ssh import run_remote
 
-_TCP_SECONDS = 10
 _TITLES: Mapping[str, str] = {
     "ssh": "SSH host",
     "dns": "Host name",
@@ -100,12 +97,7 @@ class _Run:
             return
         self.reporter.check()
         self.reporter.step(key, _TITLES[key])
-        try:
-            self._answers[key] = question()
-        except TaskStopped:
-            raise
-        except HoldfastError as error:
-            self._answers[key] = (CheckState.FAILED, error.message, "failed", error.hint, error.code)
+        self._answers[key] = asked(question)
         self._blocked = key in _BEFORE_LOGIN and self._answers[key][0] is CheckState.FAILED
 
     def connect(self, enter: Callable[[], Connection]) -> Connection | None:
@@ -122,12 +114,8 @@ class _Run:
 
     def checks(self) -> list[Check]:
         """Every check that was asked; after a failure on the way in also the others, skipped and saying why."""
-        return [self._check(key) for key in _TITLES if key in self._answers or (self._blocked and key != "ssh")]
-
-    def _check(self, key: str) -> Check:
-        skipped: Answer = (CheckState.SKIPPED, "Not asked, as an earlier check failed.", "", "", None)
-        state, detail, value, hint, code = self._answers.get(key, skipped)
-        return Check(key=key, title=_TITLES[key], state=state, detail=detail, value=value, hint=hint, code=code)
+        keys = [key for key in _TITLES if key in self._answers or (self._blocked and key != "ssh")]
+        return [check_of(key, _TITLES, self._answers.get(key)) for key in keys]
 
 
 class _Way:
@@ -155,21 +143,13 @@ class _Way:
         require_usable(self._plan)
         if self._by_other_means():
             return CheckState.SKIPPED, self._by_other_means(), "", "", None
-        addresses = list(dict.fromkeys(found.ip for found in resolve(self._plan.host, self._plan.port)))
-        return good(f"{self._plan.host} is {', '.join(addresses[:4])}.", addresses[0])
+        return find_addresses(self._plan.host, self._plan.port)
 
     def tcp(self) -> Answer:
         if self._by_other_means():
             return CheckState.SKIPPED, self._by_other_means(), "", "", None
-        host, port = self._plan.host, self._plan.port
-        try:
-            with socket.create_connection((host, port), timeout=_TCP_SECONDS) as connection:
-                peer = str(connection.getpeername()[0])
-        except OSError as error:
-            hint = "Check the port, listen_addresses of the server, and firewalls in between."
-            detail = f"{host} does not accept connections on port {port}: {error.strerror or error}."
-            return CheckState.FAILED, detail, "refused", hint, ErrorCode.CONNECTION_FAILED
-        return good(f"{peer} accepts connections on port {port}.", f"port {port}")
+        hint = "Check the port, listen_addresses of the server, and firewalls in between."
+        return knock(self._plan.host, self._plan.port, hint=hint)
 
     def _by_other_means(self) -> str:
         if self._plan.tunnel is not None:

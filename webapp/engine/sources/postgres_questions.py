@@ -12,14 +12,13 @@ from webapp.core.plans import PostgresPlan
 from webapp.core.reports import CheckState
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_size
+from webapp.engine.answers import Answer, good
 from webapp.engine.pgconnect import Connection
 from webapp.engine.pgerrors import GRANT_HINT, session_failure
 from webapp.engine.pgsnapshot import IS_ODOO
 from webapp.engine.report import Reporter
 from webapp.engine.sources.filestore import Filestore, sha1_of
 from webapp.engine.sources.filestores import filestore_of
-
-Answer = tuple[CheckState, str, str, str, ErrorCode | None]  # state, detail, value, hint, code
 
 _SAMPLES = 3
 _SHOWN = 5
@@ -58,11 +57,6 @@ SELECT DISTINCT store_fname FROM (
     ORDER BY file_size NULLS LAST LIMIT 50) small
 LIMIT %s
 """
-
-
-def good(detail: str, value: str) -> Answer:
-    """A question answered well."""
-    return CheckState.PASSED, detail, value, "", None
 
 
 @dataclass(frozen=True, slots=True)
