@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,8 @@ from webapp.services.store import the_shelf
 from webapp.services.tasks import add, find_active, ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Run, Verification
+
+logger = logging.getLogger(__name__)
 
 CLOCK_TOLERANCE = timedelta(minutes=5)
 TIME_LIMIT_SECONDS = 6 * 3600
@@ -328,6 +331,17 @@ def _without_manifest() -> Check:
         code=ErrorCode.CORRUPT,
         level=VerificationLevel.INTACT,
     )
+
+
+def change_state(archive_id: int, state: ArchiveState, found: ArchiveState) -> bool:
+    """Say of an archive whose state was ``state`` that it is ``found``; False when it is something else by now."""
+    with writing() as session:
+        archive = session.get_one(Archive, archive_id)
+        if archive.state is not state:
+            return False
+        archive.state = found
+    logger.warning("restore point %s is now %s", archive_id, found.value)
+    return True
 
 
 def record_report(archive: Archive, report: VerificationReport, *, now: datetime) -> None:

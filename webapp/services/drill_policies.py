@@ -60,15 +60,19 @@ def _made_since_last_drill(session: Session, archive: Archive) -> int:
 
 def request_due_drills(now: datetime) -> int:
     """Ask for the drills of jobs that want one every so many days and had none for so long. How many were asked for."""
+    # Those of snapshots are read again instead: services/snapshot_reads.py
+    job_ids = list_scheduled(Job.format != ArchiveFormat.SNAPSHOT)
+    return sum(_request_of_job(job_id, now) for job_id in job_ids)
+
+
+def list_scheduled(condition: sa.ColumnElement[bool]) -> list[int]:
+    """Ids of the enabled jobs that want a drill, or a full read, every so many days. Ends the session's transaction."""
     query = sa.select(Job.id).where(
-        Job.drill_policy == DrillPolicy.SCHEDULED,
-        Job.format != ArchiveFormat.SNAPSHOT,  # those are read again instead: services/snapshot_reads.py
-        Job.deleted_at.is_(None),
-        Job.enabled,
+        condition, Job.drill_policy == DrillPolicy.SCHEDULED, Job.deleted_at.is_(None), Job.enabled
     )
     job_ids = list(db.session.scalars(query))
     release()
-    return sum(_request_of_job(job_id, now) for job_id in job_ids)
+    return job_ids
 
 
 def _request_of_job(job_id: int, now: datetime) -> int:

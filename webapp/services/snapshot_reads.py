@@ -21,7 +21,7 @@ from webapp.core.status import (
     VerificationStatus,
 )
 from webapp.services.archives import add_verification
-from webapp.services.drill_policies import BY_POLICY
+from webapp.services.drill_policies import BY_POLICY, list_scheduled
 from webapp.services.tasks import ring
 from webapp.store.db import db, release, writing
 from webapp.store.models import Archive, Job, SnapshotRecord, Verification
@@ -53,15 +53,7 @@ def _taken_since_last_read(session: Session, archive: Archive) -> int:
 
 def request_due_reads(now: datetime) -> int:
     """Ask for the full reads of jobs that want one every so many days and had none for so long. How many were asked for."""
-    query = sa.select(Job.id).where(
-        Job.format == ArchiveFormat.SNAPSHOT,
-        Job.drill_policy == DrillPolicy.SCHEDULED,
-        Job.deleted_at.is_(None),
-        Job.enabled,
-    )
-    job_ids = list(db.session.scalars(query))
-    release()
-    return sum(_request_of_job(job_id, now) for job_id in job_ids)
+    return sum(_request_of_job(job_id, now) for job_id in list_scheduled(Job.format == ArchiveFormat.SNAPSHOT))
 
 
 def _request_of_job(job_id: int, now: datetime) -> int:

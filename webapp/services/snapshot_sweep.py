@@ -28,7 +28,7 @@ from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots.found import exists, find_promoted, list_found
 from webapp.engine.snapshots.places import REMOVING, list_partials, open_root
 from webapp.engine.snapshots.removal import finish_removals, remove_partial
-from webapp.services.archives import CLOCK_TOLERANCE, moment_of
+from webapp.services.archives import CLOCK_TOLERANCE, change_state, moment_of
 from webapp.services.snapshot_discovery import Taken, take_in
 from webapp.services.snapshot_places import root_of
 from webapp.services.snapshot_removals import request_due_removals
@@ -190,7 +190,7 @@ def mark_missing_trees(where: HostDirectory) -> int:
             continue
         found = ArchiveState.STORED if exists(place) else ArchiveState.MISSING
         if found is not state:
-            changed += _change_state(archive_id, state, found)
+            changed += change_state(archive_id, state, found)
     return changed
 
 
@@ -200,16 +200,6 @@ def _place_words(record: SnapshotRecord) -> tuple[str, str, str]:
 
 def _in(where: HostDirectory) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     return SnapshotRecord.root == where.root, SnapshotRecord.directory == where.directory
-
-
-def _change_state(archive_id: int, state: ArchiveState, found: ArchiveState) -> int:
-    with writing() as session:
-        archive = session.get_one(Archive, archive_id)
-        if archive.state is not state:
-            return 0
-        archive.state = found
-    logger.warning("snapshot %s is now %s", archive_id, found.value)
-    return 1
 
 
 def _names(where: HostDirectory) -> Iterator[str]:

@@ -22,7 +22,7 @@ from webapp.core.snapshot_plans import FoundSnapshot
 from webapp.core.status import ArchiveFormat, ArchiveState, ErrorCode, StepStatus, TaskStatus, VerificationStatus
 from webapp.engine.intake import clear_intakes
 from webapp.engine.shelf import Placed, Shelf, read_side_car
-from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, moment_of
+from webapp.services.archives import CLOCK_TOLERANCE, adopt_archive, change_state, moment_of
 from webapp.services.drill_policies import drill_after_run
 from webapp.services.drills import sweep_clusters
 from webapp.services.execution import cancelled_words, error_columns, retry_values
@@ -311,15 +311,5 @@ def mark_missing(shelf: Shelf) -> int:
         # Placed or taken away since the list was read? The file itself decides; a store that is gone raises.
         found = ArchiveState.STORED if shelf.exists(path) else ArchiveState.MISSING
         if found is not state:
-            changed += _change_state(archive_id, state, found)
+            changed += change_state(archive_id, state, found)
     return changed
-
-
-def _change_state(archive_id: int, state: ArchiveState, found: ArchiveState) -> int:
-    with writing() as session:
-        archive = session.get_one(Archive, archive_id)
-        if archive.state is not state:
-            return 0
-        archive.state = found
-    logger.warning("restore point %s is now %s", archive_id, found.value)
-    return 1
