@@ -12,6 +12,9 @@ from webapp.core.text import format_size
 FULL_HINT = (
     "Free space on the store's disk, delete archives that are no longer needed, or move the store to a larger disk."
 )
+TOO_LONG_HINT = (
+    "A path may have 4,095 bytes here, the store's own included: leave this one out, or shorten it at its source."
+)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -62,6 +65,8 @@ def disk_error(error: OSError, action: str) -> StoreError:
             hint="Check that the store's disk is mounted.",
             code=ErrorCode.STORE_UNAVAILABLE,
         )
+    if error.errno == errno.ENAMETOOLONG:
+        return StoreError(f"Could not {action}: {reason}.", hint=TOO_LONG_HINT, permanent=True)
     return StoreError(
         f"Could not {action}: {reason}.",
         hint="The disk may be failing; look at the system's log.",

@@ -12,13 +12,14 @@ from webapp.core.path_text import path_bytes, path_from_bytes
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_count, plural, strip_controls, tail_lines
-from webapp.engine.disk import FULL_HINT
+from webapp.engine.disk import FULL_HINT, TOO_LONG_HINT
 from webapp.engine.snapshots.command import pulled_paths
 from webapp.engine.snapshots.output import CHANGING, MAX_COMPLAINTS, Complaints, Output
 from webapp.engine.ssh import explain
 
 GOOD, PARTIAL, VANISHED = 0, 23, 24
 _SHOWN = 5
+_LONGEST_LINE = 300
 KEPT = " What has arrived is kept for the next attempt."
 # rsync(1), EXIT VALUES: those that another attempt may not meet again, each with its code and its sentence.
 _BROKEN: dict[int, tuple[ErrorCode, str]] = {
@@ -48,6 +49,7 @@ _DISK = {
         "The backup root's file system must take user attributes.",
     ),
     "Argument list too long": (ErrorCode.STORE_UNAVAILABLE, "The backup root's file system must take user attributes."),
+    "File name too long": (ErrorCode.STORE_ERROR, TOO_LONG_HINT),
     "Input/output error": (ErrorCode.STORE_ERROR, "The disk may be failing; look at the system's log."),
 }
 _NO_RSYNC = (
@@ -108,12 +110,17 @@ def _require_disk(ended: Ended) -> None:
     said = [(line, *found) for line in ended.complaints.local for words, found in _DISK.items() if words in line]
     if said:
         line, code, hint = said[0]
-        raise StoreError(f"The snapshot could not be written: {strip_controls(line)[:300]}", hint=hint, code=code)
+        raise StoreError(f"The snapshot could not be written: {_cut(line)}", hint=hint, code=code)
     # Our end of a host that hung up says «Broken pipe»: that is no disk, and what the host said before it is the reason.
     local = [line for line in ended.complaints.local if "Broken pipe" not in line]
     if ended.returncode == PARTIAL and local:
-        line = strip_controls(local[0])[:300]
-        raise StoreError(f"The snapshot could not be written: {line}", hint="Look at the backup root's disk.")
+        raise StoreError(f"The snapshot could not be written: {_cut(local[0])}", hint="Look at the backup root's disk.")
+
+
+def _cut(line: str) -> str:
+    """A line for a sentence. Its middle, where a long path stands, may be left out; the reason, at its end, may not."""
+    text = strip_controls(line)
+    return text if len(text) <= _LONGEST_LINE else f"{text[: _LONGEST_LINE - 100]}…{text[-100:]}"
 
 
 def _judge_partial(ended: Ended, plan: HostPlan) -> Verdict:
