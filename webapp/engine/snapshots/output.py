@@ -202,4 +202,5 @@ def _as_asked(path: bytes) -> bytes:
 
 def _keep(kept: list[str], line: bytes) -> None:
     if len(kept) < 20:
-        kept.append(line[:1000].decode("utf-8", "replace"))
+        # The reason is at the end, behind a path that may be as long as paths can be.
+        kept.append((line if len(line) <= 1000 else line[:700] + b"..." + line[-297:]).decode("utf-8", "replace"))
