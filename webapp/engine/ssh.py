@@ -32,6 +32,7 @@ from webapp.engine.process import (
 )
 from webapp.engine.report import Reporter
 from webapp.engine.secret_files import secret_file
+from webapp.engine.ssh_ciphers import cipher_options
 
 CONNECT_SECONDS = 15
 _SSH_FAILED = 255
@@ -237,7 +238,7 @@ def _arguments(plan: SshPlan) -> Iterator[list[str]]:
     private = plan.private_key.reveal().replace("\r\n", "\n").strip() + "\n"
     with secret_file(private) as key, secret_file(f"{_ALIAS} {plan.host_key}\n") as known_hosts:
         argv = [program, "-F", "/dev/null", "-T", "-a", "-x", "-i", key, "-p", str(plan.port), "-l", plan.user]
-        for option in (f"UserKnownHostsFile={known_hosts}", *_OPTIONS):
+        for option in (f"UserKnownHostsFile={known_hosts}", *_OPTIONS, *cipher_options(program)):
             argv += ["-o", option]
         yield argv
 
