@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -116,6 +117,17 @@ def test_a_stream_gives_every_byte() -> None:
         data = b"".join(chunks)
 
     assert data == b"".join(bytes([n % 251]) * 1000 for n in range(3000))
+
+
+def test_lines_that_come_one_by_one_are_read_many_at_a_time() -> None:
+    code = "import sys, time\nfor n in range(300): print(n, flush=True); time.sleep(0.002)"
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+    with stream(python(code), env=ENV, reporter=SilentReporter(), lull_seconds=0.05) as chunks:
+        data = b"".join(chunks)
+
+    assert data == b"".join(b"%d\n" % n for n in range(300))
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 200
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,7 @@ def test_f33_a_cut_at_any_byte_promotes_nothing_and_the_rest_comes_later(
 
     assert compare(source, tree_of(result.place, source)) == []
     assert any("is taken up" in line for _, line in reporter.lines)
+    assert "--inplace" not in result.manifest.options  # What lies there may have other names by now.
     assert result.report.passed
 
 

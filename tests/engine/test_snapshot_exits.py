@@ -149,6 +149,7 @@ def test_lines_of_older_rsyncs_are_understood_too() -> None:
         b'rsync: readlink_stat("/e") failed: Input/output error (5)',
         b'rsync: read errors mapping "/f": Input/output error (5)',
         b"ERROR: srv/g failed verification -- update discarded.",
+        b"ERROR: srv/G failed verification -- update retained.",
         b"WARNING: srv/h failed verification -- update discarded (will try again).",
         b'file has vanished: "/i"',
         b'directory has vanished: "/j"',
@@ -157,7 +158,7 @@ def test_lines_of_older_rsyncs_are_understood_too() -> None:
     ):
         complaints.take(line)
 
-    assert list(complaints.unreadable) == [b"/a b", b"/c\nd", b"/e", b"/f", b"/srv/g"]
+    assert list(complaints.unreadable) == [b"/a b", b"/c\nd", b"/e", b"/f", b"/srv/g", b"/srv/G"]
     assert complaints.vanished == 2
     assert complaints.unnamed == complaints.local == []
 

@@ -37,6 +37,7 @@ __all__ = [
 
 CHUNK_BYTES = 256 * 1024
 PIPE_BYTES = 1024 * 1024
+SMALL_BYTES = 64 * 1024
 GRACE_SECONDS = 3.0
 _POLL_SECONDS = 0.5
 _F_SETPIPE_SZ = 1031  # fcntl.F_SETPIPE_SZ; Linux only, see fcntl(2)
@@ -85,13 +86,7 @@ def run(
     """
     limits = _Limits(idle_seconds=timeout_seconds, total_seconds=timeout_seconds)
     kept = bytearray()
-    with _started(
-        argv,
-        env,
-        None if input is None else [input],
-        reporter or SilentReporter(),
-        limits,
-    ) as child:
+    with _started(argv, env, None if input is None else [input], reporter or SilentReporter(), limits) as child:
         for chunk in child.chunks():
             kept += chunk[: max_output - len(kept)]
         returncode = child.finish()
@@ -108,6 +103,7 @@ def stream(
     idle_seconds: float | None = 900,
     on_error_line: LineObserver | None = None,
     activity: Callable[[int], int] | None = None,
+    lull_seconds: float = 0.0,
 ) -> Iterator[Iterator[bytes]]:
     """Yield an iterator over the program's stdout in chunks of about 256 KiB.
 
@@ -116,8 +112,10 @@ def stream(
     Leaving the block early kills the program; leaving it without an error before the end was read is an error too, so
     that no exit code is ever lost. ``on_error_line`` gets each line of stderr, from a thread of its own; all of them came
     before the iterator ends. ``activity`` tells of a process how much it did: while that changes, silence is not idleness.
+    ``lull_seconds`` is slept after each small piece of stdout: a program that writes line by line then wakes us for many lines
+    at once, not for each.
     """
-    limits = _Limits(idle_seconds=idle_seconds, on_error_line=on_error_line, activity=activity)
+    limits = _Limits(idle_seconds, on_error_line=on_error_line, activity=activity, lull_seconds=lull_seconds)
     with _started(argv, env, stdin, reporter, limits) as child:
         yield child.checked_chunks()
         if not child.ended:
@@ -156,6 +154,7 @@ class _Limits:
     total_seconds: float | None = None
     on_error_line: LineObserver | None = None
     activity: Callable[[int], int] | None = None
+    lull_seconds: float = 0.0
 
 
 @contextmanager
@@ -202,13 +201,7 @@ class _Child:
         self._stdout = self.process.stdout.fileno()
         with contextlib.suppress(OSError):
             fcntl.fcntl(self._stdout, _F_SETPIPE_SZ, PIPE_BYTES)
-        self._threads = [
-            threading.Thread(
-                target=self._tail.drain,
-                args=(self.process.stderr.fileno(),),
-                daemon=True,
-            )
-        ]
+        self._threads = [threading.Thread(target=self._tail.drain, args=(self.process.stderr.fileno(),), daemon=True)]
         if stdin is not None:
             self._threads.append(threading.Thread(target=self._feed, args=(stdin,), daemon=True))
         for thread in self._threads:
@@ -228,6 +221,8 @@ class _Child:
                 gathered, size = [], 0
             if data == b"":
                 return
+            if data and self._limits.lull_seconds and len(data) < SMALL_BYTES:
+                time.sleep(self._limits.lull_seconds)
 
     def checked_chunks(self) -> Iterator[bytes]:
         """``chunks``, then ProcessFailed unless the program ended with exit code 0."""

@@ -138,7 +138,7 @@ _PINNED = re.compile(rb"/proc/self/fd/[0-9]+(?:/\.)?(?=/.)")
 # ENODATA is rsync's own word for a file that ended before its size. It spoils that file's checksum, so that the file is read a
 # second time; where that fails as well, an ERROR line follows (fileio.c, sender.c and receiver.c of rsync 3.5.0).
 _CUT_SHORT = re.compile(rb"rsync: (?:\[\w+\] )?read errors mapping .*: No data available")
-_UNVERIFIED = re.compile(rb"ERROR: (.+) failed verification -- update (?:discarded|put into partial)")
+_UNVERIFIED = re.compile(rb"ERROR: (.+) failed verification -- update (?:discarded|retained|put into partial)")
 _ENDING = re.compile(
     rb"rsync error: |rsync: connection unexpectedly closed|IO error encountered|WARNING: .* \(will try"
 )

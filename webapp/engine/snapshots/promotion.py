@@ -37,6 +37,19 @@ def sync_root(root: str) -> None:
         raise disk_error(error, f"write all of the snapshot to the disk of {root}") from error
 
 
+def sync_partial(partial: str) -> None:
+    """All of an unfinished snapshot is on the disk. Raises StoreError; then no other attempt takes it up.
+
+    What a failed sync lost is in memory still, where it looks as it should: nobody could tell which files these are.
+    """
+    try:
+        sync_root(partial)
+    except StoreError:
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(partial, PLAN_FILE))
+        raise
+
+
 def promote(root: str, directory: str, run_id: int, name: str) -> None:
     """Make ``.partial/<run>``, which has its tree, its list and its manifest, the snapshot ``<name>``.
 
@@ -51,7 +64,7 @@ def promote(root: str, directory: str, run_id: int, name: str) -> None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(partial, extra))
         _require_whole(partial)
-        sync_root(partial)  # The host's directory may lie on a disk of its own.
+        sync_partial(partial)  # The host's directory may lie on a disk of its own.
         rename_new(partial, target)
     except FileExistsError:
         raise StoreError(f"There is a snapshot {target} already.", permanent=True) from None

@@ -15,12 +15,13 @@ from webapp.core.text import format_count, format_duration, format_size, plural
 from webapp.engine.disk import disk_error
 from webapp.engine.report import Reporter
 from webapp.engine.snapshots.command import SECLUDED
+from webapp.engine.snapshots.early_sync import syncing
 from webapp.engine.snapshots.found import read_manifest
 from webapp.engine.snapshots.guard import require_source
 from webapp.engine.snapshots.listing import BaseList, ListTotals, write_list
-from webapp.engine.snapshots.partials import begin
+from webapp.engine.snapshots.partials import Begun, begin
 from webapp.engine.snapshots.places import DATA, DIGESTS_LOG, host_lock, open_root
-from webapp.engine.snapshots.promotion import promote, write_manifest
+from webapp.engine.snapshots.promotion import promote, sync_partial, write_manifest
 from webapp.engine.snapshots.transfer import Transfer, Ways, pull
 from webapp.engine.snapshots.verification import sample
 from webapp.engine.version import own_version
@@ -76,19 +77,21 @@ def take(plan: SnapshotPlan, reporter: Reporter) -> SnapshotResult:
     plan = replace(plan, root=root.path)
     reporter.log(f"{format_size(root.free_bytes)} free in the backup root")
     with host_lock(plan.root, plan.directory):
-        brought = _bring(plan, reporter)
+        begun = begin(plan, reporter)
+        with syncing(begun.path):
+            brought = _bring(plan, begun, reporter)
         report = _verify(brought, reporter)
         return _promote(plan, brought, report, reporter)
 
 
-def _bring(plan: SnapshotPlan, reporter: Reporter) -> _Brought:
-    begun = begin(plan, reporter)
+def _bring(plan: SnapshotPlan, begun: Begun, reporter: Reporter) -> _Brought:
     base = _find_base(plan, reporter)
     data, log = f"{begun.path}/{DATA}", f"{begun.path}/{DIGESTS_LOG}"
     reporter.step("transfer", "Transfer", f"rsync from {plan.host.ssh.host}")
     ways = Ways(
         digest=base.digest if base else "",
         reread=begun.reread,
+        in_place=begun.is_new,
         secluded=base is None or base.is_secluded,
         reserve_bytes=plan.reserve_bytes,
     )
@@ -145,6 +148,7 @@ def _tell(transfer: Transfer, reporter: Reporter) -> None:
 
 def _verify(brought: _Brought, reporter: Reporter) -> VerificationReport:
     reporter.step("verify", "Verify", "A sample is read back from disk")
+    sync_partial(brought.path)
     data = f"{brought.path}/{DATA}"
     digest = brought.transfer.digest
     read = sample(data, f"{brought.path}/{LIST_NAME}", brought.totals, digest=digest, reporter=reporter)

@@ -36,6 +36,8 @@ from webapp.engine.ssh import rsync_shell
 
 LISTED_PATHS = 1000
 _LOOK_SECONDS = 1.0
+# rsync says two lines for each file, and thousands of files come in a second.
+_LULL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +68,13 @@ class Ways:
 
     ``digest`` is the kind that the base's list has ("" for none), kept where the host can. ``reread`` trusts no size and time
     of what is there already, and compares contents. ``secluded`` False: the host is known not to take ``--secluded-args``.
-    ``reserve_bytes`` stay free on the disk, or the pull is ended.
+    ``in_place``: nothing is in ``data`` yet. ``reserve_bytes`` stay free on the disk, or the pull is ended.
     """
 
     digest: str = ""
     reread: bool = False
     secluded: bool = True
+    in_place: bool = False
     reserve_bytes: int = 0
 
 
@@ -87,7 +90,8 @@ def pull(
     """
     ways = ways or Ways()
     began = time.monotonic()
-    call = Pull(plan, data, base_tree, secluded=ways.secluded, reread=ways.reread)
+    in_place = ways.in_place and base_tree is None
+    call = Pull(plan, data, base_tree, secluded=ways.secluded, reread=ways.reread, in_place=in_place)
     program = find_rsync()
     watch = Watch(data, ways.reserve_bytes, reporter)
     ended = call_rsync(call, program, digest=ways.digest, digests=digests, watch=watch)
@@ -128,6 +132,7 @@ def call_rsync(
                 idle_seconds=_patience(call),
                 activity=watch.activity,
                 on_error_line=complaints.take,
+                lull_seconds=_LULL_SECONDS,
             ) as chunks:
                 for chunk in chunks:
                     for arrived in output.feed(chunk):
