@@ -178,7 +178,8 @@ class _Work:
         self._advance()
         records = out.records
         for record in found:
-            head, _, path = record.partition(b"/")
+            links, _, described = record.partition(b" ")
+            head, _, path = described.partition(b"/")
             while self._base_path < path:
                 self._gone()
             shared = self._base_path == path and self._base_head.startswith(head)
@@ -186,7 +187,7 @@ class _Work:
                 self._count(self._base_head)
                 records.append(self._base_head + b"/" + path)
             else:
-                records.append(self._describe(head, path, shared=shared))
+                records.append(self._describe(head, path, links=int(links), shared=shared))
             if self._base_path == path:
                 self._pass(head)
             if len(records) >= _TOGETHER:
@@ -215,13 +216,11 @@ class _Work:
             new_sample=tuple(map(parse_record, self.sample)),
         )
 
-    def _describe(self, head: bytes, path: bytes, *, shared: bool) -> bytes:
+    def _describe(self, head: bytes, path: bytes, *, links: int, shared: bool) -> bytes:
         """The record of an entry whose base is not the same file; ``shared``: it is, but its digest is of another kind."""
         absolute = self._tree + b"/" + path
         digest = NOTHING
-        links = 1
         if head.startswith(b"f"):
-            links = os.lstat(absolute).st_nlink
             _, _, _, _, size, _, inode, _ = head.split(b" ")
             digest = self._digester.digest(absolute, path, size=size, inode=inode, links=links)
         described = head + noted_of(absolute) + b" " + digest
@@ -236,7 +235,7 @@ class _Work:
         self.new_bytes += size / links  # All names of a new file are in this tree: together they count once.
         if len(self.sample) < _SAMPLE:
             self.sample.append(record)
-        elif (place := random.randrange(self.new_files)) < _SAMPLE:  # noqa: S311 - a sample, not a secret
+        elif (place := int(random.random() * self.new_files)) < _SAMPLE:  # noqa: S311 - a sample, not a secret
             self.sample[place] = record
 
     def _count(self, head: bytes) -> None:

@@ -17,8 +17,8 @@ from webapp.engine.process import clean_environment, stream
 from webapp.engine.report import Reporter
 from webapp.engine.snapshots.places import XATTR
 
-# Of both, the part before the first "/" ends in a space for find, so that it is a prefix of the list's own.
-FIND_FORMAT = "%y %m %U %G %s %T@ %i /%P\\0"
+# What is between the first space and the first "/" ends in a space, so that it is a prefix of the list's own.
+FIND_FORMAT = "%n %y %m %U %G %s %T@ %i /%P\\0"
 # Nothing before the path has a "/": what follows the first one is the path, to its end.
 _BY_PATH = ("-z", "-s", "-t/", "-k2", "-S", "32M", "--parallel=2")
 _CHUNK = 256 * 1024
@@ -72,9 +72,10 @@ def read_records(path: str, *, reporter: Reporter | None = None) -> Iterator[byt
 
 @contextmanager
 def sorted_tree(tree: str, reporter: Reporter, *, scratch: str) -> Iterator[Iterator[bytes]]:
-    """Every entry of a tree as ``<type> <mode> <uid> <gid> <size> <mtime> <inode> /<path>``, by the paths' bytes.
+    """Every entry of a tree by its path's bytes: ``<links> <type> <mode> <uid> <gid> <size> <mtime> <inode> /<path>``.
 
-    ``scratch`` is a directory for what does not fit in memory. Raises StoreError, TaskStopped.
+    ``links`` is how many names the file has; the rest is as in a list. ``scratch`` is a directory for what does not fit in
+    memory. Raises StoreError, TaskStopped.
     """
     find = ["find", tree, "-mindepth", "1", "-printf", FIND_FORMAT]
     try:

@@ -79,7 +79,7 @@ class _Work:
     def merge(self, found: Iterator[bytes], listed: Iterator[bytes]) -> None:
         listed_head, listed_path = _next(listed)
         for record in found:
-            head, _, path = record.partition(b"/")
+            head, _, path = record.partition(b" ")[2].partition(b"/")
             while listed_path is not None and listed_path < path:
                 self.comparison.missing.add(listed_path)
                 listed_head, listed_path = _next(listed)
