@@ -16,7 +16,7 @@ from webapp.core.errors import HoldfastError, SourceError, StoreError
 from webapp.core.status import ErrorCode, VerificationLevel
 from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots.found import list_found, read_manifest
-from webapp.engine.snapshots.partials import boot_id
+from webapp.engine.snapshots.partials import begin, boot_id
 from webapp.engine.snapshots.places import PLAN_FILE, host_lock, open_root
 from webapp.engine.snapshots.take import take
 
@@ -160,6 +160,20 @@ def test_what_lay_there_when_the_machine_went_down_is_compared_by_content(
 
     assert compare(source, tree_of(result.place, source)) == []
     assert result.report.passed
+
+
+def test_what_lies_there_is_compared_when_nobody_knows_of_which_start_it_is(
+    ssh_server: SshServer, source: Path, root: Path
+) -> None:
+    plan = plan_of(ssh_server, root, source)
+    assert not begin(plan, SilentReporter()).reread
+    kept = partial_tree(plan).parent / PLAN_FILE
+
+    known = begin(plan, SilentReporter()).reread
+    kept.write_text(kept.read_text().replace(boot_id(), ""))
+    unknown = begin(plan, SilentReporter()).reread
+
+    assert (known, unknown) == (False, True)
 
 
 def test_an_unfinished_tree_of_other_paths_is_not_taken_up(ssh_server: SshServer, source: Path, root: Path) -> None:

@@ -51,25 +51,13 @@ def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
         remove_partial(plan.root, plan.directory, plan.run_id, reporter)
         was_there = False
     make_partial(plan.root, plan.directory, plan.run_id)
-    _clear_scraps(path)
     boot = str(left["boot"]) if was_there and left is not None else boot_id()
     _write_plan(path, plan, boot)
     if was_there:
         _remove_shared(f"{path}/{DATA}", reporter)
         whose = f"run {dead}" if dead is not None else "an attempt before"
         reporter.log(f"What {whose} had brought is taken up")
-    return Begun(path, is_new=not was_there, reread=boot != boot_id())
-
-
-def _clear_scraps(path: str) -> None:
-    """Lists and what sort kept in files: of no use to another attempt, and a snapshot must not have them."""
-    try:
-        with os.scandir(path) as entries:
-            for scrap in [entry.path for entry in entries if entry.is_file(follow_symlinks=False)]:
-                if os.path.basename(scrap) != PLAN_FILE:
-                    os.unlink(scrap)
-    except OSError as error:
-        raise disk_error(error, f"clear {path}") from error
+    return Begun(path, is_new=not was_there, reread=was_there and (not boot or boot != boot_id()))
 
 
 def _remove_shared(data: str, reporter: Reporter) -> None:
@@ -87,7 +75,7 @@ def _remove_shared(data: str, reporter: Reporter) -> None:
 
 
 def boot_id() -> str:
-    """Changes with every start of this machine; "" where that cannot be told, which never equals a known one."""
+    """Changes with every start of this machine; "" where that cannot be told, and then nothing is known to be of this start."""
     try:
         return _BOOT.read_text().strip()
     except OSError:
@@ -98,9 +86,7 @@ def _read_plan(path: str) -> dict[str, Any] | None:
     try:
         with open(f"{path}/{PLAN_FILE}", "rb") as file:
             data = json.load(file)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) and {"asked", "boot"} <= set(data) else None
 
