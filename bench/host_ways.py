@@ -8,7 +8,7 @@ import random
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from webapp.engine.memory import keep_memory_small
 from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots import removal, take
 from webapp.engine.snapshots.places import open_root
+from webapp.engine.snapshots.probe import LIMITED, probe_host
 
 SAMPLE_SECONDS = 0.1
 FILES_PER_DIRECTORY = 50
@@ -138,11 +139,18 @@ def plainly_and_safely(server: SshServer, target: Path, base: Path | None) -> No
     subprocess.run(["sync", "-f", str(target)], check=True)
 
 
-def as_we_do(server: SshServer, root: Path, *, number: int, base: SnapshotPlace | None) -> None:
+def takes_secluded(server: SshServer, place: Path) -> bool:
+    """What a connection test says of the host's rsync."""
+    plan = our_plan(server, place / "root", 0, None)
+    checks = probe_host(plan.host, root=plan.root, reserve_bytes=0, reporter=SilentReporter())
+    return not any(check.key == "rsync" and LIMITED in check.value for check in checks)
+
+
+def as_we_do(server: SshServer, root: Path, *, number: int, base: SnapshotPlace | None, secluded: bool = True) -> None:
     """Ours, whole: pulled, listed, guarded, a sample read back, synced, promoted."""
     keep_memory_small()
     open_root(str(root), create=True)
-    take.take(our_plan(server, root, number, base), SilentReporter())
+    take.take(replace(our_plan(server, root, number, base), secluded=secluded), SilentReporter())
 
 
 def our_place(root: Path, number: int) -> SnapshotPlace:

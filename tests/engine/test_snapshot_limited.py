@@ -68,6 +68,22 @@ def test_a_path_that_the_host_has_not_is_said_to_be_missing(ssh_server: SshServe
     assert f"{source}/gone" in caught.value.message
 
 
+def test_a_host_that_is_known_to_be_limited_is_called_once_alone(
+    ssh_server: SshServer, source: Path, scratch: Path
+) -> None:
+    calls = scratch / "calls"
+    with limited_key(ssh_server, scratch, f"echo call >> {calls}; {RRSYNC}") as ssh:
+        plan = plan_of(ssh_server, scratch / "root", source, host={"ssh": ssh}, secluded=False)
+        first = taken(plan)
+        assert calls.read_text() == "call\n"
+        unknown = plan_of(ssh_server, scratch / "other", source, host={"ssh": ssh})
+        taken(unknown)
+        assert calls.read_text() == "call\n" * 3
+        taken(plan_of(ssh_server, scratch / "root", source, host={"ssh": ssh}, run_id=2, base=first.place))
+
+    assert calls.read_text() == "call\n" * 4  # The base's manifest says it too.
+
+
 def test_a_tree_of_everything_comes_whole(ssh_server: SshServer, scratch: Path) -> None:
     source = make_tree(scratch / "everything", files=6)
 

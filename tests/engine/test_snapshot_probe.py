@@ -15,7 +15,7 @@ from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
 from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots.places import open_root
-from webapp.engine.snapshots.probe import probe_host
+from webapp.engine.snapshots.probe import LIMITED, probe_host
 
 KEYS = ["dns", "tcp", "ssh", "rsync", "paths", "local_rsync", "root", "free_space"]
 
@@ -48,6 +48,7 @@ def test_everything_a_snapshot_needs(limited: bool, ssh_server: SshServer, sourc
     assert set(states(checks)) == {CheckState.PASSED}, checks
     assert "SHA256:" in checks["ssh"].detail
     assert ("limited by rrsync" in checks["rsync"].detail) is limited
+    assert (LIMITED in checks["rsync"].value) is limited
 
 
 def test_a_missing_path_and_a_path_that_is_only_a_link(ssh_server: SshServer, source: Path, tmp_path: Path) -> None:

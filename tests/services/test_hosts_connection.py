@@ -72,11 +72,13 @@ def test_a_host_that_is_ready_passes_every_question(server: SshServer, source: P
 
 def test_a_key_that_may_only_read_is_enough(source: Path, now: datetime) -> None:
     with running_sshd() as limited:
-        only_reads(limited, Path("/"))
-
         task = try_out(add(limited, source, now).id, now)
+        assert not connection_tests.is_limited(task.instance_id or 0)
+        only_reads(limited, Path("/"))
+        task = try_out(task.instance_id or 0, now)
 
     assert task.status is TaskStatus.COMPLETED, task.checks
+    assert connection_tests.is_limited(task.instance_id or 0)
 
 
 def test_before_the_key_is_pinned_nothing_logs_in_and_the_rest_is_answered(

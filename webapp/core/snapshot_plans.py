@@ -69,6 +69,7 @@ class SnapshotPlan:
         name: The name it gets when it is promoted, from ``started_at``: 20261122T021500Z.
         base: The snapshot to share unchanged files with, None for the first; one that is gone is no error.
         shrink_percent: More gone than this share of the base's files is taken for an emptied source; None: do not look.
+        secluded: False when the host is known not to take ``--secluded-args``; asking it in vain costs a connection.
         resume_from: Ids of dead runs of this host whose unfinished trees may be taken over, the newest first.
         labels: What the manifest keeps for people: job and instance names, trigger.
     """
@@ -87,6 +88,7 @@ class SnapshotPlan:
     started_at: datetime
     base: SnapshotPlace | None = None
     shrink_percent: int | None = 50
+    secluded: bool = True
     resume_from: tuple[int, ...] = ()
     reserve_bytes: int = 256 * 1024 * 1024
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from webapp.core.errors import HoldfastError, InvalidInput
 from webapp.core.reports import Check, CheckState, find_failure
 from webapp.core.status import ErrorCode, FilestoreKind, InstanceKind, TaskType
 from webapp.engine.report import tell_check
-from webapp.engine.snapshots.probe import probe_host
+from webapp.engine.snapshots.probe import LIMITED, probe_host
 from webapp.engine.sources.base import Source
 from webapp.engine.sources.registry import build_source
 from webapp.services import audit
@@ -87,6 +87,18 @@ def list_found_databases(instance_id: int) -> list[str]:
         .limit(10)
     )
     return next((sorted(names) for names in db.session.scalars(query) if names), [])
+
+
+def is_limited(instance_id: int) -> bool:
+    """Whether rrsync answered for the host in the newest test that got an answer of its rsync."""
+    query = (
+        sa.select(ConnectionTest.checks)
+        .where(ConnectionTest.instance_id == instance_id)
+        .order_by(ConnectionTest.id.desc())
+        .limit(10)
+    )
+    said = (check for checks in db.session.scalars(query) for check in checks or () if check["key"] == "rsync")
+    return next((LIMITED in check["value"] for check in said if check["value"].startswith("protocol")), False)
 
 
 def run_connection_test(task_id: int, *, clock: Callable[[], datetime]) -> None:

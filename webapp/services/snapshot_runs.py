@@ -24,6 +24,7 @@ from webapp.core.status import (
 from webapp.engine.snapshots.places import open_root
 from webapp.engine.snapshots.take import take
 from webapp.services.archive_use import BASE_OF_RUN
+from webapp.services.connection_tests import is_limited
 from webapp.services.execution import Outcome
 from webapp.services.hosts import effective, get_host, host_plan
 from webapp.services.reporting import TaskReporter
@@ -93,6 +94,7 @@ def snapshot_plan(run: Run, now: datetime) -> SnapshotPlan:
         started_at=started_at,
         base=place_of(base) if base is not None else None,
         shrink_percent=effective(host).shrink_percent.value if comparable else None,
+        secluded=not is_limited(instance.id),
         resume_from=_dead_runs(run),
         reserve_bytes=get_settings().reserve_bytes,
         labels=_labels(run, host),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from webapp.core.errors import SourceError
+from webapp.core.path_text import path_bytes
 from webapp.core.rsync_options import check_host_path, check_options, check_pattern
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
@@ -100,11 +101,6 @@ def stdin_of(plan: HostPlan) -> list[bytes] | None:
     if paths == WHOLE_HOST:
         return None
     return [b"".join(path_bytes(path) + b"\0" for path in paths)]
-
-
-def path_bytes(path: str) -> bytes:
-    """A path of the host as it has it; bytes that are not UTF-8 came as surrogates."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 def pull_words(pull: Pull) -> list[str]:

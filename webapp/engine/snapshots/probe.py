@@ -34,6 +34,8 @@ from webapp.engine.ssh import fingerprint, rsync_shell, run_remote
 _QUESTION_SECONDS = 120
 # Protocol 31 came with rsync 3.1 (2013): times to the nanosecond, and every later check of paths.
 _PROTOCOL = 31
+# In the value of the check «rsync»: the host does not take ``--secluded-args``.
+LIMITED = "limited by rrsync"
 _TITLES: Mapping[str, str] = {
     "dns": "Host name",
     "tcp": "Connection",
@@ -100,12 +102,13 @@ class _Questions:
         if not said.ended.output.protocol:
             judge(said.ended, self._plan)
         protocol = said.ended.output.protocol
-        how = "names travel inside the protocol" if said.secluded else "the far side is limited by rrsync"
+        how = "names travel inside the protocol" if said.secluded else f"the far side is {LIMITED}"
         detail = f"rsync answers in protocol {protocol}; {how}."
+        value = f"protocol {protocol}" + ("" if said.secluded else f", {LIMITED}")
         if protocol < _PROTOCOL:
             hint = "Install rsync 3.1 or newer on the host: older ones know times to the second only."
-            return CheckState.WARNING, detail, f"protocol {protocol}", hint, ErrorCode.CLIENT_TOO_OLD
-        return good(detail, f"protocol {protocol}")
+            return CheckState.WARNING, detail, value, hint, ErrorCode.CLIENT_TOO_OLD
+        return good(detail, value)
 
     def paths(self) -> Answer:
         said = self._said()

@@ -41,7 +41,7 @@ class _Base:
 
     @property
     def is_secluded(self) -> bool:
-        """False when the host did not take ``--secluded-args`` then: it is not asked again, for that costs a connection."""
+        """False when the host did not take ``--secluded-args`` then: it is not asked again."""
         return self.manifest is None or SECLUDED in self.manifest.options
 
     @property
@@ -92,7 +92,7 @@ def _bring(plan: SnapshotPlan, begun: Begun, reporter: Reporter) -> _Brought:
         digest=base.digest if base else "",
         reread=begun.reread,
         in_place=begun.is_new,
-        secluded=base is None or base.is_secluded,
+        secluded=base.is_secluded if base and base.manifest else plan.secluded,
         reserve_bytes=plan.reserve_bytes,
     )
     try:
@@ -154,8 +154,7 @@ def _verify(brought: _Brought, reporter: Reporter) -> VerificationReport:
     read = sample(data, f"{brought.path}/{LIST_NAME}", brought.totals, digest=digest, reporter=reporter)
     checks = (_check_transfer(brought.transfer), _check_tree(brought), read)
     for check in checks:
-        level = {CheckState.PASSED: "good", CheckState.FAILED: "error"}.get(check.state, "info")
-        reporter.log(f"{check.title}: {check.detail}", level)
+        reporter.log(f"{check.title}: {check.detail}", check.state.log_level)
     return VerificationReport(VerificationLevel.INTACT, checks)
 
 

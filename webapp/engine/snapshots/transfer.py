@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from webapp.core.errors import SourceError
+from webapp.core.path_text import path_bytes
 from webapp.core.snapshot_plans import HostPlan
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_duration, format_size
@@ -23,7 +24,6 @@ from webapp.engine.snapshots.command import (
     Pull,
     environment,
     find_rsync,
-    path_bytes,
     pull_words,
     pulled_paths,
     shell_option,
