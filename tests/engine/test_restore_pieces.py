@@ -25,6 +25,7 @@ from webapp.core.restore_plans import RestorePlan, RestoreResult
 from webapp.core.status import ErrorCode, FilestoreKind, RestoreOutcome, RestoreTarget
 from webapp.engine.report import SilentReporter
 from webapp.engine.restore import files, table
+from webapp.engine.snapshots.places import open_root
 
 FILES = [b"one", b"two" * 70_000, b""]
 NASTY = [
@@ -155,6 +156,13 @@ def _in_a_store(odoo: Shelved, ground: Path) -> str:
     return os.path.dirname(odoo.path) + "/restored"
 
 
+def _in_a_root_of_snapshots(odoo: Shelved, ground: Path) -> str:
+    root = ground.parent / "snapshots"
+    open_root(str(root), create=True)
+    (root / "web-01").mkdir()
+    return str(root / "web-01" / "restored")
+
+
 def _through_a_link(odoo: Shelved, ground: Path) -> str:
     (ground / "link").symlink_to("/tmp")
     return str(ground / "link" / "holdfast-evil")
@@ -167,6 +175,7 @@ PLACES: dict[str, Callable[[Shelved, Path], str]] = {
     "below nothing": lambda odoo, ground: f"{ground}/a/b",
     "a file": lambda odoo, ground: odoo.path,
     "in a store": _in_a_store,
+    "among snapshots": _in_a_root_of_snapshots,
     "through a link": _through_a_link,
     "kernel's": lambda odoo, ground: "/proc/holdfast",
 }

@@ -14,6 +14,7 @@ from webapp.engine.archive.rights import rights_of
 from webapp.engine.archive.zip_reader import open_zip
 from webapp.engine.disk import free_bytes
 from webapp.engine.shelf import SENTINEL
+from webapp.engine.snapshots.places import MARKER
 
 RESERVE_BYTES = 64 * 1024 * 1024
 # A custom-format dump is compressed; its plain text takes about this many times as much.
@@ -74,8 +75,8 @@ def _directory_fault(directory: str, *, may_hold_files: bool) -> tuple[str, str,
         return "an absolute path without .. is needed", hint, code
     if os.path.realpath(directory) != directory:
         return "the path leads through a link", "Give the path that the link leads to.", code
-    if any(os.path.lexists(os.path.join(above, SENTINEL)) for above in _above(directory)):
-        return "it lies in an archive store", "Choose a directory outside the store.", code
+    if where := _place_of_backups(directory):
+        return f"it lies in {where}", "Choose a directory outside of it.", code
     nearest = _nearest(directory)
     if nearest not in (directory, os.path.dirname(directory)):
         return f"{os.path.dirname(directory)} does not exist", "Make it first, or choose another.", code
@@ -86,6 +87,15 @@ def _directory_fault(directory: str, *, may_hold_files: bool) -> tuple[str, str,
     if nearest == directory and not may_hold_files and os.listdir(directory):
         return "it is not empty", "Nothing is ever overwritten. Choose a new or an empty one.", ErrorCode.TARGET_EXISTS
     return "", "", code
+
+
+def _place_of_backups(directory: str) -> str:
+    """What of ours the directory lies in, "" for nothing."""
+    markers = {"an archive store": SENTINEL, "the backup root of hosts": MARKER}
+    above = list(_above(directory))
+    return next(
+        (where for where, name in markers.items() if any(os.path.lexists(f"{one}/{name}") for one in above)), ""
+    )
 
 
 def _above(directory: str) -> Iterator[str]:
