@@ -18,6 +18,7 @@ from webapp.core.snapshot_plans import SnapshotPlace
 from webapp.engine.report import SilentReporter
 from webapp.engine.snapshots.listing import BaseList, Entry, is_other, read_list, write_list
 from webapp.engine.snapshots.places import make_partial, open_root
+from webapp.engine.snapshots.records import LONGEST_RECORD
 
 
 @pytest.fixture
@@ -278,3 +279,10 @@ def test_a_record_that_is_none_is_told(tmp_path: Path) -> None:
     assert next(entries).path == b"fine"
     with pytest.raises(ArchiveError):
         next(entries)
+
+
+def test_a_record_without_end_is_not_gathered_in_memory(tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"f" * (LONGEST_RECORD * 2))
+
+    with pytest.raises(ArchiveError, match="a record that is none"):
+        list(read_list(str(tmp_path / "list")))

@@ -22,6 +22,7 @@ FIND_FORMAT = "%n %y %m %U %G %s %T@ %i /%P\\0"
 # Nothing before the path has a "/": what follows the first one is the path, to its end.
 _BY_PATH = ("-z", "-s", "-t/", "-k2", "-S", "32M", "--parallel=2")
 _CHUNK = 256 * 1024
+LONGEST_RECORD = 1024 * 1024  # A path of the host has 4,096 bytes at most.
 _HEAD = re.compile(rb"[a-zA-Z?] [0-7]+ \d+ \d+ \d+ -?\d+\.\d+ \d+ (-|[0-7]+;\d+,\d+;\d+:\d+) (-|[0-9a-f]{32})")
 _NOTE = re.compile(rb"[0-7]{1,7} \d{1,10},\d{1,10} \d{1,10}:\d{1,10}")
 NOTHING = b"-"
@@ -57,11 +58,13 @@ def parse_record(record: bytes) -> Entry:
 
 
 def split_records(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Each record without its NUL; what follows the last NUL is left out."""
+    """Each record without its NUL; what follows the last NUL is left out. Raises ArchiveError for one that is no path's."""
     rest = b""
     for chunk in chunks:
         records = (rest + chunk).split(b"\0")
         rest = records.pop()
+        if len(rest) > LONGEST_RECORD:
+            raise ArchiveError("The snapshot's list of files has a record that is none.", code=ErrorCode.CORRUPT)
         yield from records
 
 
