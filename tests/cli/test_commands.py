@@ -254,6 +254,9 @@ def test_usage_is_exit_code_2_and_help_lists_the_nouns(shell: Shell) -> None:
 
     assert shell("run").code == 2
     assert shell("nonsense").code == 2
+    assert shell("run", "list", "--limit", "1").code == 0
+    for number in ("0", "-1", "many", "9" * 30):
+        assert shell("run", "list", "--limit", number).code == 2
     assert helped.code == 0
     assert all(noun in helped.out for noun in ("user", "instance", "job", "run", "archive", "tasks", "doctor", "up"))
 

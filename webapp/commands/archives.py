@@ -15,6 +15,7 @@ from webapp.commands.base import (
     add_verb,
     add_wait_option,
     ago,
+    number_from_one,
     size,
     table,
     wait_until_final,
@@ -33,7 +34,7 @@ def register(parsers: Parsers) -> None:
     listed = add_verb(verbs, "list", list_archives, "show archives, the newest first")
     listed.add_argument("--instance", type=int)
     listed.add_argument("--database", default="")
-    listed.add_argument("--limit", type=int, default=50)
+    listed.add_argument("--limit", type=number_from_one, default=50)
     verify = add_verb(verbs, "verify", verify_archive, "ask a worker to prove it again")
     levels = [str(level) for level in VerificationLevel if level is not VerificationLevel.NONE]
     verify.add_argument("--level", choices=levels, default=str(VerificationLevel.COMPLETE))

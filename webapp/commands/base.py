@@ -107,6 +107,13 @@ def size(size_bytes: int | None) -> str:
     return "-" if size_bytes is None else format_size(size_bytes)
 
 
+def number_from_one(text: str) -> int:
+    """The type of an argument such as ``--limit``. Raises ArgumentTypeError."""
+    if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:12]) <= 10**9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1,000,000,000")
+    return int(text)
+
+
 def add_password_options(parser: argparse.ArgumentParser) -> None:
     """Where a password comes from; never the command line, which every user of the machine can read."""
     parser.add_argument(

@@ -14,6 +14,7 @@ from webapp.commands.base import (
     add_wait_option,
     ago,
     facts,
+    number_from_one,
     table,
     wait_until_final,
 )
@@ -31,7 +32,7 @@ def register(parsers: Parsers) -> None:
     listed = add_verb(verbs, "list", list_drills, "show drills, the newest first")
     listed.add_argument("--archive", type=int)
     listed.add_argument("--instance", type=int)
-    listed.add_argument("--limit", type=int, default=50)
+    listed.add_argument("--limit", type=number_from_one, default=50)
     show = add_verb(verbs, "show", show_drill, "show one drill: its answers, and how long the restore took")
     show.add_argument("id", type=int)
 

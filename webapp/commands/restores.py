@@ -20,6 +20,7 @@ from webapp.commands.base import (
     ago,
     facts,
     moment,
+    number_from_one,
     read_fields,
     size,
     table,
@@ -64,7 +65,7 @@ def _add_restore_verbs(verbs: Parsers) -> None:
     listed = add_verb(verbs, "list", list_restores, "show restores, the newest first")
     listed.add_argument("--instance", type=int)
     listed.add_argument("--status", choices=STATUSES)
-    listed.add_argument("--limit", type=int, default=50)
+    listed.add_argument("--limit", type=number_from_one, default=50)
     show = add_verb(verbs, "show", show_restore, "show one restore: what the target is now, and what was compared")
     wait = add_verb(verbs, "wait", wait_for_restore, "wait until it has ended; exit code 1 when it failed")
     for verb in (show, wait):

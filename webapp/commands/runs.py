@@ -17,6 +17,7 @@ from webapp.commands.base import (
     ago,
     facts,
     moment,
+    number_from_one,
     size,
     table,
     wait_until_final,
@@ -37,7 +38,7 @@ def register(parsers: Parsers) -> None:
     listed.add_argument("--instance", type=int)
     listed.add_argument("--job", type=int)
     listed.add_argument("--status", choices=STATUSES)
-    listed.add_argument("--limit", type=int, default=50)
+    listed.add_argument("--limit", type=number_from_one, default=50)
     show = add_verb(verbs, "show", show_run, "show one run: steps, archive, what verification found")
     cancel = add_verb(verbs, "cancel", cancel_run, "cancel it, at any phase; nothing stays behind")
     retry = add_verb(verbs, "retry", retry_run, "run the same job and database again")
@@ -50,7 +51,7 @@ def register(parsers: Parsers) -> None:
     listed = add_verb(verbs, "list", list_tasks, "show tasks, the newest first")
     listed.add_argument("--type", choices=[str(kind) for kind in TaskType])
     listed.add_argument("--status", choices=STATUSES)
-    listed.add_argument("--limit", type=int, default=50)
+    listed.add_argument("--limit", type=number_from_one, default=50)
     show = add_verb(verbs, "show", show_task, "show one task")
     show.add_argument("id", type=int)
 

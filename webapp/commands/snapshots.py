@@ -19,6 +19,7 @@ from webapp.commands.base import (
     add_wait_option,
     ago,
     facts,
+    number_from_one,
     size,
     table,
     wait_until_final,
@@ -43,7 +44,7 @@ def register(parsers: Parsers) -> None:
     listed.add_argument("host", nargs="?", help="only those of this host")
     listed.add_argument("--job", type=int, help="only those of this job")
     listed.add_argument("--all", action="store_true", help="also what is in the trash, deleted or missing")
-    listed.add_argument("--limit", type=int, default=50)
+    listed.add_argument("--limit", type=number_from_one, default=50)
     show = add_verb(verbs, "show", show_snapshot, "show one snapshot")
     discover = add_verb(verbs, "discover", discover_snapshots, "enter what lies on disk and is in no table; reads only")
     add_discover_options(discover)
@@ -71,9 +72,9 @@ def _add_looking_options(
 ) -> None:
     browse.add_argument("path", nargs="?", default="/", help="an absolute path, as on the host")
     browse.add_argument("--offset", type=int, default=0)
-    browse.add_argument("--limit", type=int, default=1000)
+    browse.add_argument("--limit", type=number_from_one, default=1000)
     search.add_argument("text", help="a part of the path, or a pattern with * and ?")
-    search.add_argument("--limit", type=int, default=200)
+    search.add_argument("--limit", type=number_from_one, default=200)
     diff.add_argument(
         "ids", type=int, nargs="+", metavar="ID", help="the older and the newer; one: with the one before it"
     )
