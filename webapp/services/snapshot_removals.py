@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from webapp.core.actors import HOLDFAST
 from webapp.core.status import ACTIVE_STATUSES, ArchiveState, TaskType
+from webapp.core.text import format_count
 from webapp.engine.snapshots.removal import remove
 from webapp.services.execution import Outcome, execute
 from webapp.services.reporting import TaskReporter
@@ -105,7 +106,7 @@ def _remove(task_id: int, reporter: TaskReporter, clock: Callable[[], datetime])
     place, files = place_of(record), record.file_count
     release()
     reporter.step("remove", "Remove", place.name)
-    reporter.log(f"{place.path}" + (f" ({files:,} files)" if files is not None else ""))
+    reporter.log(f"{place.path}" + (f" ({format_count(files)} files)" if files is not None else ""))
     if not remove(place, reporter):
         reporter.log("It was gone already.")
 
