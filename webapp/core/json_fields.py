@@ -76,14 +76,14 @@ def is_digest(value: object) -> bool:
 
 def is_time(value: object) -> bool:
     """An ISO 8601 time with its zone, within the years that UTC has."""
+    if not isinstance(value, str):
+        return False
     try:
-        return isinstance(value, str) and _is_moment(datetime.fromisoformat(value))
+        moment = datetime.fromisoformat(value)
+        moment.astimezone(UTC)  # at the edge of the calendar there is none
     except (ValueError, OverflowError):
         return False
-
-
-def _is_moment(value: datetime) -> bool:
-    return value.tzinfo is not None and value.astimezone(UTC) is not None
+    return moment.tzinfo is not None
 
 
 def is_list_of_warnings(value: object) -> bool:

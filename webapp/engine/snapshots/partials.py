@@ -24,13 +24,9 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """Where the run works.
-
-    ``is_new``: nothing is there yet. ``reread``: what lies there may be other than it looks, so that contents are to be compared.
-    """
+    """Where the run works. ``reread``: what lies there may be other than it looks, so that contents are to be compared."""
 
     path: str
-    is_new: bool
     reread: bool
 
 
@@ -57,7 +53,7 @@ def begin(plan: SnapshotPlan, reporter: Reporter) -> Begun:
         _remove_shared(f"{path}/{DATA}", reporter)
         whose = f"run {dead}" if dead is not None else "an attempt before"
         reporter.log(f"What {whose} had brought is taken up")
-    return Begun(path, is_new=not was_there, reread=was_there and (not boot or boot != boot_id()))
+    return Begun(path, reread=was_there and (not boot or boot != boot_id()))
 
 
 def _remove_shared(data: str, reporter: Reporter) -> None:

@@ -40,11 +40,6 @@ class _Base:
         return self.manifest.digest if self.manifest else ""
 
     @property
-    def is_secluded(self) -> bool:
-        """False when the host did not take ``--secluded-args`` then: it is not asked again."""
-        return self.manifest is None or SECLUDED in self.manifest.options
-
-    @property
     def listed(self) -> BaseList | None:
         """Its list."""
         if self.manifest is None:
@@ -91,8 +86,8 @@ def _bring(plan: SnapshotPlan, begun: Begun, reporter: Reporter) -> _Brought:
     ways = Ways(
         digest=base.digest if base else "",
         reread=begun.reread,
-        in_place=begun.is_new,
-        secluded=base.is_secluded if base and base.manifest else plan.secluded,
+        # Of a host that did not take it then, it is not asked again.
+        secluded=SECLUDED in base.manifest.options if base and base.manifest else plan.secluded,
         reserve_bytes=plan.reserve_bytes,
     )
     try:
@@ -148,7 +143,7 @@ def _tell(transfer: Transfer, reporter: Reporter) -> None:
 
 def _verify(brought: _Brought, reporter: Reporter) -> VerificationReport:
     reporter.step("verify", "Verify", "A sample is read back from disk")
-    sync_partial(brought.path)
+    sync_partial(brought.path)  # The sample is read from the disk; what could not be written spoils the whole tree.
     data = f"{brought.path}/{DATA}"
     digest = brought.transfer.digest
     read = sample(data, f"{brought.path}/{LIST_NAME}", brought.totals, digest=digest, reporter=reporter)

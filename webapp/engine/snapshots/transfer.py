@@ -68,13 +68,12 @@ class Ways:
 
     ``digest`` is the kind that the base's list has ("" for none), kept where the host can. ``reread`` trusts no size and time
     of what is there already, and compares contents. ``secluded`` False: the host is known not to take ``--secluded-args``.
-    ``in_place``: nothing is in ``data`` yet. ``reserve_bytes`` stay free on the disk, or the pull is ended.
+    ``reserve_bytes`` stay free on the disk, or the pull is ended.
     """
 
     digest: str = ""
     reread: bool = False
     secluded: bool = True
-    in_place: bool = False
     reserve_bytes: int = 0
 
 
@@ -90,10 +89,10 @@ def pull(
     """
     ways = ways or Ways()
     began = time.monotonic()
-    in_place = ways.in_place and base_tree is None
-    call = Pull(plan, data, base_tree, secluded=ways.secluded, reread=ways.reread, in_place=in_place)
     program = find_rsync()
     watch = Watch(data, ways.reserve_bytes, reporter)
+    in_place = base_tree is None and not os.listdir(data)
+    call = Pull(plan, data, base_tree, secluded=ways.secluded, reread=ways.reread, in_place=in_place)
     ended = call_rsync(call, program, digest=ways.digest, digests=digests, watch=watch)
     if ended.refuses_secluded:
         call = replace(call, secluded=False)
