@@ -37,8 +37,8 @@ __all__ = ["ArchiveLimits", "Member", "ZipArchive", "open_zip"]
 WHOLE_PACKED_BYTES = 1024 * 1024
 WHOLE_PLAIN_BYTES = 4 * 1024 * 1024
 # What flows through the processor's caches, and never costs the C library a mapping of its own (engine/memory.py).
-_PACKED_BLOCK_BYTES = 64 * 1024
-_PLAIN_BLOCK_BYTES = 128 * 1024
+_PACKED_BLOCK_BYTES = 192 * 1024
+_PLAIN_BLOCK_BYTES = 384 * 1024
 
 
 class ZipArchive:

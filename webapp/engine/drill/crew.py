@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -15,6 +16,8 @@ from webapp.engine.drill.cluster import Connection
 from webapp.engine.drill.dump_reader import CopyBlock
 
 WAITING_PIECES = 4
+# What lies ready for a server while our threads wait for their turn; the kernel grants what it allows.
+SEND_BUFFER_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class RowLoader:
 
     def __init__(self, session: Connection) -> None:
         self._session = session
+        with socket.fromfd(session.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as same:
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._channel: Channel[tuple[CopyBlock, bytes]] = Channel(WAITING_PIECES)
         self._taken = self._loaded = 0
         self.rows: dict[str, int] = {}
