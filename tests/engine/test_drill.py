@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +26,14 @@ from webapp.core.manifest import Manifest
 from webapp.core.reports import CheckState
 from webapp.core.restore_plans import OwnQuestion
 from webapp.core.status import ArchiveFormat, ErrorCode
-from webapp.engine.drill.cluster import sweep
+from webapp.engine.drill import cluster, crew, load, questions
+from webapp.engine.drill.cluster import Connection, sweep
 from webapp.engine.drill.programs import choose_server, find_servers
 from webapp.engine.drill.run import run
-from webapp.engine.report import SilentReporter
+from webapp.engine.report import Reporter, SilentReporter
 
 Archive = tuple[Path, Manifest]
+EXT4_TOPDIR_FL = 0x20000
 
 
 @pytest.fixture(scope="module")
@@ -144,6 +149,34 @@ def test_an_archive_that_was_damaged_fails_and_says_where(archive: Archive, dire
     assert report.facts["level"] == "nothing"
 
 
+def test_a_load_that_fails_does_not_wait_for_rows_being_counted(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dump = "CREATE TABLE public.t (id integer);\nCREATE TABLE public.u (id integer PRIMARY KEY);\n"
+    dump += "COPY public.t (id) FROM stdin;\n7\n\\.\n"
+    dump += "ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.u(id);\n"
+    manifest = written_zip(tmp_path / "prod.zip", dump)
+    counting = threading.Event()
+
+    def count_for_ever(sessions: Sequence[Connection], reporter: Reporter) -> None:
+        counting.set()
+        sessions[0].execute("SELECT pg_sleep(600)")
+
+    def validate_later(*work: Any) -> None:
+        assert counting.wait(30)
+        crew.run_works(*work)
+
+    monkeypatch.setattr(questions, "count_all", count_for_ever)
+    monkeypatch.setattr(load, "run_works", validate_later)
+    began = time.monotonic()
+
+    report = run(plan_of(tmp_path / "prod.zip", manifest, directory), SilentReporter())
+
+    assert counting.is_set()
+    assert "violates foreign key" in answers(report)["drill_load"].detail
+    assert time.monotonic() - began < 120
+
+
 def test_odoo_is_asked_what_would_keep_it_from_working(directory: Path) -> None:
     path = directory.parent / "prod.zip"
     files = attachments(3)
@@ -240,6 +273,27 @@ def test_what_a_kill_leaves_is_swept_and_what_lives_is_not(archive: Archive, dir
     await_no_process_in(str(directory))
     assert len(sweep(str(directory), older_than_seconds=0)) == 1
     assert sweep(str(directory), older_than_seconds=0) == []
+
+
+def test_clusters_are_placed_apart_where_the_file_system_takes_the_wish(tmp_path: Path) -> None:
+    before = file_flags(tmp_path)
+    for _ in range(2):
+        cluster._spread_below(str(tmp_path))
+        assert file_flags(tmp_path) == (before if before is None else before | EXT4_TOPDIR_FL)
+
+    cluster._spread_below(str(tmp_path / "nothing"))  # a wish: what stands against it is met where the cluster is made
+
+
+def file_flags(directory: Path) -> int | None:
+    """What ``lsattr -d`` shows; None where the file system is not an ext4."""
+    kind = subprocess.run(["stat", "-f", "-c", "%T", directory], capture_output=True, text=True, check=True).stdout
+    if kind.strip() != "ext2/ext3":
+        return None
+    flags = bytearray(8)
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.ioctl(descriptor, 0x80086601, flags)
+    os.close(descriptor)
+    return int.from_bytes(flags[:4], sys.byteorder)
 
 
 def await_no_process_in(directory: str) -> None:

@@ -96,6 +96,8 @@ def test_a_dump_is_cut_into_statements_wherever_its_pieces_end() -> None:
         ("ALTER TABLE public.t OWNER TO odoo", Shape.RIGHTS),
         ("ALTER MATERIALIZED VIEW public.\"m v\" OWNER TO \"o d\"", Shape.RIGHTS),
         ("CREATE EVENT TRIGGER x ON ddl_command_end EXECUTE FUNCTION public.e()", Shape.FOR_SUPERUSERS),
+        ("REFRESH MATERIALIZED VIEW public.\"m v\"", Shape.REFRESH),
+        ("REFRESH MATERIALIZED VIEW CONCURRENTLY public.v", Shape.OTHER),
         ("DROP TABLE public.t", Shape.OTHER),
     ],
 )  # fmt: skip
@@ -133,6 +135,29 @@ def test_what_was_loaded_in_parallel_ends_as_it_was_said(drill_database: Cluster
         assert comment == ("one; two",)
 
 
+def test_views_are_filled_in_their_order_before_the_rows_are_said_to_be_all_there(drill_database: Cluster) -> None:
+    heard = []
+
+    def on_last_row() -> None:
+        with drill_database.connect() as session:
+            heard.append(session.execute("SELECT (SELECT n FROM b), (SELECT count(*) FROM t)").fetchone())
+
+    load_dump(
+        drill_database,
+        "CREATE TABLE public.t (id integer NOT NULL);\nCREATE TABLE public.u (id integer);\n"
+        "CREATE MATERIALIZED VIEW public.a AS SELECT count(*) AS n FROM public.t WITH NO DATA;\n"
+        "CREATE MATERIALIZED VIEW public.b AS SELECT n * 10 AS n FROM public.a WITH NO DATA;\n"
+        "COPY public.t (id) FROM stdin;\n1\n2\n\\.\nCOPY public.u (id) FROM stdin;\n2\n\\.\n"
+        + KEYS.format("t")
+        + "ALTER TABLE ONLY public.u\n    ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.t(id);\n"
+        "REFRESH MATERIALIZED VIEW public.a;\nREFRESH MATERIALIZED VIEW public.b;\n"
+        "CREATE UNIQUE INDEX i ON public.b USING btree (n);\nREFRESH MATERIALIZED VIEW public.a;\n",
+        on_last_row=on_last_row,
+    )
+
+    assert heard == [(20, 2)]
+
+
 @pytest.mark.parametrize(
     ("dump", "said"),
     [
@@ -148,10 +173,15 @@ def test_what_was_loaded_in_parallel_ends_as_it_was_said(drill_database: Cluster
             + "ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.u(id);\n",
             "violates foreign key",
         ),
+        (
+            "CREATE TABLE public.t (id integer);\nCREATE MATERIALIZED VIEW public.v AS SELECT 1 / id FROM public.t WITH NO DATA;"
+            "\nCOPY public.t (id) FROM stdin;\n0\n\\.\nREFRESH MATERIALIZED VIEW public.v;\n",
+            "division by zero",
+        ),
         ("CREATE TABLE public.t (id integer);\nCREATE VIEW public.v AS SELECT nothing FROM public.t;\n", "does not exist"),
         ("CREATE TABLE public.t (id integer);\nCOPY public.t (id) FROM stdin;\n1\n", "ends in the data of public.t"),
     ],
-    ids=["row", "key", "foreign key", "statement", "cut off"],
+    ids=["row", "key", "foreign key", "view", "statement", "cut off"],
 )  # fmt: skip
 def test_one_statement_that_is_refused_fails_the_load(dump: str, said: str, drill_database: Cluster) -> None:
     with pytest.raises(ArchiveError, match=said):

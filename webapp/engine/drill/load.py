@@ -2,15 +2,17 @@
 
 What comes before the data runs in order. Rows are dealt to the sessions as they come, those of one table to all of them.
 Then indexes and keys are made in parallel, then foreign keys: added without a look at the rows, which a dump's own statement
-takes alone and with a lock on both tables, and validated afterwards, in parallel. Tables are unlogged: a cluster that nobody
-will miss needs no log of changes. But for that the catalogue says in the end what it would after psql.
+takes alone and with a lock on both tables, and validated afterwards, in parallel, beside the refreshes of materialized views.
+Tables are unlogged: a cluster that nobody will miss needs no log of changes. But for that the catalogue says in the end what
+it would after psql.
 A statement of unknown shape waits for all before it, and all after it wait for it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -45,9 +47,11 @@ _MISSING_HERE = ("collation", "encoding", "extension", "access method")
 _SINCE = {b"SET transaction_timeout = 0": 17}
 _CREATE_TABLE, _CREATE_UNLOGGED = b"CREATE TABLE ", b"CREATE UNLOGGED TABLE "
 _PARTITIONS_LOGGED_SINCE = 18
+# A session waits for its rows now and then: another takes rows meanwhile.
+SPARE_SESSIONS = 1
 # A key on a table of as many bytes is worth two statements.
 LARGE_BYTES = 8 * 1024 * 1024
-_PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.FOREIGN_KEY, Shape.COMMENT)
+_PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.FOREIGN_KEY, Shape.REFRESH, Shape.COMMENT)
 
 
 @dataclass(slots=True)
@@ -81,14 +85,24 @@ def make_extensions(cluster: Cluster, head: DumpHead) -> frozenset[str]:
 
 
 class Loader:
-    """Loads one dump into one cluster. A context manager: its sessions are closed at the end."""
+    """Loads one dump into one cluster; ``on_last_row`` is called when every row is there and only keys between tables are not."""
 
-    def __init__(self, cluster: Cluster, head: DumpHead, reader: DumpReader, *, jobs: int, reporter: Reporter) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        head: DumpHead,
+        reader: DumpReader,
+        *,
+        jobs: int,
+        reporter: Reporter,
+        on_last_row: Callable[[], None] = lambda: None,
+    ) -> None:
         self.report = LoadReport()
         self._cluster = cluster
         self._head = head
         self._reader = reader
         self._jobs = jobs
+        self._on_last_row = on_last_row
         self._reporter = reporter
         self._stack = ExitStack()
         self._made_before: frozenset[str] = frozenset()
@@ -98,10 +112,12 @@ class Loader:
         self._partitioned: set[str] = set()
         self._tables: list[bytes] = []
         self._sessions: list[Connection] = []
+        self._row_sessions: list[Connection] = []
         self._rows: list[RowLoader] = []
         self._indexes: list[Work] = []
         self._keys: list[bytes] = []
         self._foreign_keys: list[Understood] = []
+        self._refreshes: list[bytes] = []
         self._comments: list[bytes] = []
         self._began = time.monotonic()
 
@@ -117,7 +133,7 @@ class Loader:
                         self._deal(item)
                     else:
                         self._take(understand(item))
-                self._settle()
+                self._settle(last=True)
                 self._flush()
                 self._run_batch(self._comments)
         except WorkFailed as failed:
@@ -187,7 +203,7 @@ class Loader:
             return
         self._flush()
         self._settings.append(text)
-        for session in (self._main, *self._sessions):
+        for session in (self._main, *self._row_sessions):
             self._execute(session, text)
 
     def _add(self, text: bytes) -> None:
@@ -222,7 +238,7 @@ class Loader:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._rows or self._indexes or self._foreign_keys)
+        return bool(self._rows or self._indexes or self._foreign_keys or self._refreshes)
 
     def _connected(self) -> Connection:
         session = self._stack.enter_context(self._cluster.connect())
@@ -232,17 +248,18 @@ class Loader:
 
     def _deal(self, block: CopyBlock) -> None:
         """Rows go to whichever session has the least to do; a row that is cut goes on in the same one."""
-        if self._indexes or self._foreign_keys:
+        if self._indexes or self._foreign_keys or self._refreshes:
             self._settle()
         self._flush()
         self._require_no_transaction()
         if not self._sessions:
             self._log_again()
             self._note_time("tables")
-            self._sessions = [self._connected() for _ in range(self._jobs)]
+            self._row_sessions = [self._connected() for _ in range(self._jobs + SPARE_SESSIONS)]
+            self._sessions = self._row_sessions[: self._jobs]
             self._stack.callback(self._abandon_rows)
         if not self._rows:
-            self._rows = [RowLoader(session) for session in self._sessions]
+            self._rows = [RowLoader(session) for session in self._row_sessions]
         holder: RowLoader | None = None
         empty = True
         for piece in block.rows:
@@ -266,7 +283,10 @@ class Loader:
         if found.shape is Shape.FOREIGN_KEY:
             self._foreign_keys.append(found)
             return
-        if self._foreign_keys or len(self._indexes) >= MOST_GATHERED:
+        if found.shape is Shape.REFRESH:
+            self._refreshes.append(found.text)
+            return
+        if self._foreign_keys or self._refreshes or len(self._indexes) >= MOST_GATHERED:
             self._settle()
         weight = self._reader.table_bytes.get(found.table, 0)
         key = split_key(found.text) if weight >= LARGE_BYTES and found.table not in self._partitioned else None
@@ -276,8 +296,8 @@ class Loader:
             return
         self._indexes.append(Work(found.text, found.table, found.shape is not Shape.INDEX, weight))
 
-    def _settle(self) -> None:
-        """Finish everything that was dealt."""
+    def _settle(self, *, last: bool = False) -> None:
+        """Finish everything that was dealt; after the last of it nothing is run that touches a row."""
         self._finish_rows()
         self._flush()
         self._require_no_transaction()
@@ -293,7 +313,14 @@ class Loader:
         if keys:
             self._reporter.step("foreign_keys", "Foreign keys", f"{len(keys)}")
             self._run_batch([found.text + b" NOT VALID" for found in keys])
-            run_works(self._sessions, self._validations(keys), self._reporter.check)
+        with ThreadPoolExecutor(1, thread_name_prefix="validate") as pool:
+            validated = pool.submit(run_works, self._sessions, self._validations(keys), self._reporter.check)
+            refreshes, self._refreshes = self._refreshes, []
+            self._run_batch(refreshes)
+            if last:
+                self._on_last_row()
+            validated.result()
+        if keys:
             self._note_time("foreign_keys")
 
     def _abandon_rows(self) -> None:

@@ -29,6 +29,7 @@ class Shape(StrEnum):
     INDEX = "index"
     KEY = "key"
     FOREIGN_KEY = "foreign_key"
+    REFRESH = "refresh"
     COMMENT = "comment"
     RIGHTS = "rights"
     FOR_SUPERUSERS = "for_superusers"
@@ -76,6 +77,7 @@ _PATTERNS: tuple[tuple[Shape, re.Pattern[bytes]], ...] = tuple(
             Shape.EXTENSION,
             rb"CREATE EXTENSION (?:IF NOT EXISTS )?(?P<name>" + _IDENT + rb")(?: WITH SCHEMA (?P<other>" + _IDENT + rb"))?\Z",
         ),
+        (Shape.REFRESH, rb"REFRESH MATERIALIZED VIEW " + _NAME + rb"\Z"),
         (Shape.EXTENSION_COMMENT, rb"COMMENT ON EXTENSION (?P<name>" + _IDENT + rb") IS "),
         (Shape.SCHEMA, rb"CREATE SCHEMA (?P<name>" + _IDENT + rb")\Z"),
         (Shape.RIGHTS, rb"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES)\s"),
@@ -83,7 +85,7 @@ _PATTERNS: tuple[tuple[Shape, re.Pattern[bytes]], ...] = tuple(
         (Shape.FOR_SUPERUSERS, rb"(?:CREATE|ALTER) (?:PUBLICATION|SUBSCRIPTION|EVENT TRIGGER) "),
     )
 )  # fmt: skip
-_FIRST_WORDS = re.compile(rb"(?:SET|SELECT|COMMENT|CREATE|ALTER|GRANT|REVOKE)\s")
+_FIRST_WORDS = re.compile(rb"(?:SET|SELECT|COMMENT|CREATE|ALTER|GRANT|REVOKE|REFRESH)\s")
 _PLAIN_KEY = re.compile(
     rb"(?P<head>ALTER TABLE ONLY (?P<table>" + _NAME + rb")\s+ADD CONSTRAINT (?P<name>" + _IDENT + rb") "
     rb"(?:PRIMARY KEY|UNIQUE)) (?P<columns>" + _COLUMNS + rb")\Z"
