@@ -26,7 +26,7 @@ from webapp.core.manifest import Manifest
 from webapp.core.reports import CheckState
 from webapp.core.restore_plans import OwnQuestion
 from webapp.core.status import ArchiveFormat, ErrorCode
-from webapp.engine.drill import cluster, crew, load, questions
+from webapp.engine.drill import crew, load, placement, questions
 from webapp.engine.drill.cluster import Connection, sweep
 from webapp.engine.drill.programs import choose_server, find_servers
 from webapp.engine.drill.run import run
@@ -278,10 +278,25 @@ def test_what_a_kill_leaves_is_swept_and_what_lives_is_not(archive: Archive, dir
 def test_clusters_are_placed_apart_where_the_file_system_takes_the_wish(tmp_path: Path) -> None:
     before = file_flags(tmp_path)
     for _ in range(2):
-        cluster._spread_below(str(tmp_path))
+        placement.spread_below(str(tmp_path))
         assert file_flags(tmp_path) == (before if before is None else before | EXT4_TOPDIR_FL)
 
-    cluster._spread_below(str(tmp_path / "nothing"))  # a wish: what stands against it is met where the cluster is made
+    placement.spread_below(str(tmp_path / "nothing"))  # a wish: what stands against it is met where the cluster is made
+
+
+def test_a_cluster_is_removed_without_following_its_links(tmp_path: Path) -> None:
+    outside, home = tmp_path / "outside", tmp_path / "drill-1-1-00000000"
+    (home / "data" / "base" / "5").mkdir(parents=True)
+    (outside / "deep").mkdir(parents=True)
+    for place in (home / "data" / "base" / "5" / "1259", outside / "canary", outside / "deep" / "canary"):
+        place.write_text("x")
+    (home / "data" / "base" / "6").symlink_to(outside)
+    (home / "link").symlink_to(outside / "canary")
+
+    placement.remove_cluster(str(home))
+
+    assert not home.exists()
+    assert (outside / "canary").read_text() == (outside / "deep" / "canary").read_text() == "x"
 
 
 def file_flags(directory: Path) -> int | None:

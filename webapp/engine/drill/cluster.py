@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import struct
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from webapp.core.errors import HoldfastError
 from webapp.core.status import ErrorCode
 from webapp.core.text import format_size, strip_controls, tail_lines
 from webapp.engine.drill.cage import Cage, make_cage
+from webapp.engine.drill.placement import remove_cluster, spread_below
 from webapp.engine.drill.programs import ServerPrograms
 from webapp.engine.process import Background, Finished, background, clean_environment
 from webapp.engine.process import run as run_program
@@ -64,10 +64,6 @@ _SETTINGS = {
     "bgwriter_lru_maxpages": "0",
     "track_counts": "off",
 }
-# linux/fs.h: _IOR('f', 1, long), _IOW('f', 2, long); fs/ext4/ext4.h
-_FS_IOC_GETFLAGS = 2 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 1
-_FS_IOC_SETFLAGS = 1 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 2
-_EXT4_TOPDIR_FL = 0x00020000
 # Sorting takes and gives back its memory with every index: the C library keeps it, since fresh pages cost more than their use.
 _KEEP_MEMORY = {
     "GLIBC_TUNABLES": "glibc.malloc.mmap_max=0:glibc.malloc.top_pad=1048576:glibc.malloc.trim_threshold=4294967296"
@@ -197,7 +193,7 @@ def room_in(directory: str) -> int:
 def _place(directory: str, name: str) -> Iterator[str]:
     """A directory that is ours while its lock is held; the lock goes with our process."""
     room_in(directory)
-    _spread_below(directory)
+    spread_below(directory)
     home = str(Path(directory).resolve() / name)
     os.mkdir(home, 0o700)
     lock = os.open(f"{home}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -205,29 +201,10 @@ def _place(directory: str, name: str) -> Iterator[str]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield home
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        remove_cluster(home)
         with contextlib.suppress(OSError):
             os.unlink(f"{home}.lock")
         os.close(lock)
-
-
-def _spread_below(directory: str) -> None:
-    """Ask ext4 to place each directory below ours apart from the others (chattr +T); other file systems have no such wish.
-
-    For a minute it passes over every inode that was deleted, one by one for each new file: a cluster made where the last one
-    was just removed paid twice for its files.
-    """
-    with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            flags = bytearray(struct.calcsize("l"))  # of which the kernel uses an int
-            fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, flags)
-            (now,) = struct.unpack_from("i", flags)
-            if not now & _EXT4_TOPDIR_FL:
-                struct.pack_into("i", flags, 0, now | _EXT4_TOPDIR_FL)
-                fcntl.ioctl(descriptor, _FS_IOC_SETFLAGS, flags)
-        finally:
-            os.close(descriptor)
 
 
 def sweep(directory: str, *, older_than_seconds: float = DEAD_AFTER_SECONDS) -> list[str]:

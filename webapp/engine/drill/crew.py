@@ -17,7 +17,7 @@ from webapp.engine.drill.dump_reader import CopyBlock
 
 WAITING_PIECES = 4
 # What lies ready for a server while our threads wait for their turn; the kernel grants what it allows.
-SEND_BUFFER_BYTES = 4 * 1024 * 1024
+SEND_BUFFER_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
