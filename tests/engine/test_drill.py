@@ -8,12 +8,10 @@ import pickle
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,11 +24,11 @@ from webapp.core.manifest import Manifest
 from webapp.core.reports import CheckState
 from webapp.core.restore_plans import OwnQuestion
 from webapp.core.status import ArchiveFormat, ErrorCode
-from webapp.engine.drill import crew, load, placement, questions
-from webapp.engine.drill.cluster import Connection, sweep
+from webapp.engine.drill import placement
+from webapp.engine.drill.cluster import sweep
 from webapp.engine.drill.programs import choose_server, find_servers
 from webapp.engine.drill.run import run
-from webapp.engine.report import Reporter, SilentReporter
+from webapp.engine.report import SilentReporter
 
 Archive = tuple[Path, Manifest]
 EXT4_TOPDIR_FL = 0x20000
@@ -147,34 +145,6 @@ def test_an_archive_that_was_damaged_fails_and_says_where(archive: Archive, dire
         "drill_load",
     }
     assert report.facts["level"] == "nothing"
-
-
-def test_a_load_that_fails_does_not_wait_for_rows_being_counted(
-    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dump = "CREATE TABLE public.t (id integer);\nCREATE TABLE public.u (id integer PRIMARY KEY);\n"
-    dump += "COPY public.t (id) FROM stdin;\n7\n\\.\n"
-    dump += "ALTER TABLE ONLY public.t\n    ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.u(id);\n"
-    manifest = written_zip(tmp_path / "prod.zip", dump)
-    counting = threading.Event()
-
-    def count_for_ever(sessions: Sequence[Connection], reporter: Reporter) -> None:
-        counting.set()
-        sessions[0].execute("SELECT pg_sleep(600)")
-
-    def validate_later(*work: Any) -> None:
-        assert counting.wait(30)
-        crew.run_works(*work)
-
-    monkeypatch.setattr(questions, "count_all", count_for_ever)
-    monkeypatch.setattr(load, "run_works", validate_later)
-    began = time.monotonic()
-
-    report = run(plan_of(tmp_path / "prod.zip", manifest, directory), SilentReporter())
-
-    assert counting.is_set()
-    assert "violates foreign key" in answers(report)["drill_load"].detail
-    assert time.monotonic() - began < 120
 
 
 def test_odoo_is_asked_what_would_keep_it_from_working(directory: Path) -> None:

@@ -96,8 +96,11 @@ def test_a_dump_is_cut_into_statements_wherever_its_pieces_end() -> None:
         ("ALTER TABLE public.t OWNER TO odoo", Shape.RIGHTS),
         ("ALTER MATERIALIZED VIEW public.\"m v\" OWNER TO \"o d\"", Shape.RIGHTS),
         ("CREATE EVENT TRIGGER x ON ddl_command_end EXECUTE FUNCTION public.e()", Shape.FOR_SUPERUSERS),
-        ("REFRESH MATERIALIZED VIEW public.\"m v\"", Shape.REFRESH),
-        ("REFRESH MATERIALIZED VIEW CONCURRENTLY public.v", Shape.OTHER),
+        ("CREATE OR REPLACE VIEW public.\"v w\" WITH (security_barrier='true') AS\n SELECT 1", Shape.VIEW),
+        ("CREATE VIEW public.v AS\n SELECT 1", Shape.VIEW),
+        ("CREATE MATERIALIZED VIEW public.v AS\n SELECT 1\n  WITH NO DATA", Shape.OTHER),
+        ("CREATE RECURSIVE VIEW public.v (a) AS SELECT 1", Shape.OTHER),
+        ("REFRESH MATERIALIZED VIEW public.v", Shape.OTHER),
         ("DROP TABLE public.t", Shape.OTHER),
     ],
 )  # fmt: skip
@@ -135,27 +138,44 @@ def test_what_was_loaded_in_parallel_ends_as_it_was_said(drill_database: Cluster
         assert comment == ("one; two",)
 
 
-def test_views_are_filled_in_their_order_before_the_rows_are_said_to_be_all_there(drill_database: Cluster) -> None:
-    heard = []
-
-    def on_last_row() -> None:
-        with drill_database.connect() as session:
-            heard.append(session.execute("SELECT (SELECT n FROM b), (SELECT count(*) FROM t)").fetchone())
-
+def test_what_foreign_keys_and_views_rest_on_is_made_before_them(drill_database: Cluster) -> None:
     load_dump(
         drill_database,
-        "CREATE TABLE public.t (id integer NOT NULL);\nCREATE TABLE public.u (id integer);\n"
-        "CREATE MATERIALIZED VIEW public.a AS SELECT count(*) AS n FROM public.t WITH NO DATA;\n"
-        "CREATE MATERIALIZED VIEW public.b AS SELECT n * 10 AS n FROM public.a WITH NO DATA;\n"
-        "COPY public.t (id) FROM stdin;\n1\n2\n\\.\nCOPY public.u (id) FROM stdin;\n2\n\\.\n"
-        + KEYS.format("t")
-        + "ALTER TABLE ONLY public.u\n    ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public.t(id);\n"
-        "REFRESH MATERIALIZED VIEW public.a;\nREFRESH MATERIALIZED VIEW public.b;\n"
-        "CREATE UNIQUE INDEX i ON public.b USING btree (n);\nREFRESH MATERIALIZED VIEW public.a;\n",
-        on_last_row=on_last_row,
+        'CREATE TABLE public."T b" (id integer NOT NULL, code text);\nCREATE TABLE public.u (id integer NOT NULL, code text);\n'
+        'COPY public."T b" (id, code) FROM stdin;\n1\ta\n2\tb\n\\.\nCOPY public.u (id, code) FROM stdin;\n1\tb\n\\.\n'
+        "CREATE MATERIALIZED VIEW public.first AS SELECT count(*) AS n FROM public.u WITH NO DATA;\n"
+        + KEYS.format("u")
+        + 'ALTER TABLE ONLY public."T b"\n    ADD CONSTRAINT k PRIMARY KEY (id);\n'
+        'CREATE INDEX plain ON public."T b" USING btree (code);\nCREATE UNIQUE INDEX codes ON public."T b" USING btree (code);\n'
+        "CREATE OR REPLACE VIEW public.v AS\n SELECT id, code FROM public.u GROUP BY id;\n"
+        'ALTER TABLE ONLY public.u\n    ADD CONSTRAINT f FOREIGN KEY (id) REFERENCES public."T b"(id);\n'
+        'ALTER TABLE ONLY public.u\n    ADD CONSTRAINT g FOREIGN KEY (code) REFERENCES public."T b"(code);\n'
+        'ALTER TABLE ONLY public."T b"\n    ADD CONSTRAINT h FOREIGN KEY (id) REFERENCES public."T b"(id);\n'
+        "COMMENT ON VIEW public.v IS 'two';\nREFRESH MATERIALIZED VIEW public.first;\n",
     )
 
-    assert heard == [(20, 2)]
+    with drill_database.connect(ADMIN) as session:
+        keys = session.execute("SELECT count(*) FROM pg_constraint WHERE contype = 'f' AND convalidated").fetchone()
+        indexes = session.execute(
+            "SELECT count(*) FROM pg_index WHERE indisvalid AND indrelid = 'public.\"T b\"'::regclass"
+        ).fetchone()
+        assert (keys, indexes) == ((3,), (3,))
+        assert session.execute("SELECT (SELECT n FROM public.first), (SELECT code FROM public.v)").fetchone() == (
+            1,
+            "b",
+        )
+
+
+def test_rows_after_a_view_are_loaded_after_it(drill_database: Cluster) -> None:
+    table = "CREATE TABLE public.t (id integer NOT NULL);\nCREATE TABLE public.u (id integer);\n"
+    rows = "COPY public.t (id) FROM stdin;\n1\n\\.\n"
+
+    report = load_dump(
+        drill_database,
+        f"{table}{rows}CREATE VIEW public.v AS\n SELECT * FROM public.t;\nCOPY public.u (id) FROM stdin;\n2\n\\.\n",
+    )
+
+    assert report.rows == {"public.t": 1, "public.u": 1}
 
 
 @pytest.mark.parametrize(
@@ -178,10 +198,15 @@ def test_views_are_filled_in_their_order_before_the_rows_are_said_to_be_all_ther
             "\nCOPY public.t (id) FROM stdin;\n0\n\\.\nREFRESH MATERIALIZED VIEW public.v;\n",
             "division by zero",
         ),
+        (
+            "CREATE TABLE public.t (id integer);\nCOPY public.t (id) FROM stdin;\n0\n\\.\n"
+            "CREATE VIEW public.v AS SELECT other FROM public.t;\nCREATE INDEX i ON public.t USING btree (id);\n",
+            "does not exist",
+        ),
         ("CREATE TABLE public.t (id integer);\nCREATE VIEW public.v AS SELECT nothing FROM public.t;\n", "does not exist"),
         ("CREATE TABLE public.t (id integer);\nCOPY public.t (id) FROM stdin;\n1\n", "ends in the data of public.t"),
     ],
-    ids=["row", "key", "foreign key", "view", "statement", "cut off"],
+    ids=["row", "key", "foreign key", "filled view", "view", "statement", "cut off"],
 )  # fmt: skip
 def test_one_statement_that_is_refused_fails_the_load(dump: str, said: str, drill_database: Cluster) -> None:
     with pytest.raises(ArchiveError, match=said):

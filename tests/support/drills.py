@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -125,12 +125,11 @@ def empty_database(cluster: Cluster) -> None:
     create_database(cluster, "UTF8")
 
 
-def load_dump(cluster: Cluster, dump: str, on_last_row: Callable[[], None] = lambda: None) -> LoadReport:
+def load_dump(cluster: Cluster, dump: str) -> LoadReport:
     """Load this, between the head and tail of every dump, as a drill does."""
     data = (HEAD + dump + TAIL).encode()
     reader = DumpReader(data[start : start + 500] for start in range(0, len(data), 500))
-    reporter = SilentReporter()
-    return Loader(cluster, read_head(reader), reader, jobs=2, reporter=reporter, on_last_row=on_last_row).load()
+    return Loader(cluster, read_head(reader), reader, jobs=2, reporter=SilentReporter()).load()
 
 
 def answers(report: DrillReport) -> dict[str, Check]:

@@ -1,8 +1,8 @@
 """The strict load: every statement of a dump, as a role that may nothing, its heavy parts in several sessions at once.
 
 What comes before the data runs in order. Rows are dealt to the sessions as they come, those of one table to all of them.
-Then indexes and keys are made in parallel, then foreign keys: added without a look at the rows, which a dump's own statement
-takes alone and with a lock on both tables, and validated afterwards, in parallel, beside the refreshes of materialized views.
+Then the keys are made that foreign keys refer to, in parallel; foreign keys are added without a look at the rows, which a
+dump's own statement takes alone and with a lock on both tables; and they are validated beside the making of all other indexes.
 Tables are unlogged: a cluster that nobody will miss needs no log of changes. But for that the catalogue says in the end what
 it would after psql.
 A statement of unknown shape waits for all before it, and all after it wait for it.
@@ -11,8 +11,7 @@ A statement of unknown shape waits for all before it, and all after it wait for 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -22,6 +21,7 @@ from psycopg import sql
 from webapp.core.errors import ArchiveError, HoldfastError
 from webapp.core.status import ErrorCode
 from webapp.core.text import strip_controls
+from webapp.engine.archive.sql_statements import table_name
 from webapp.engine.drill.cluster import ADMIN, LOADER, Cluster, Connection
 from webapp.engine.drill.crew import RowLoader, Work, WorkFailed, run_works
 from webapp.engine.drill.dump_head import DumpHead
@@ -51,7 +51,7 @@ _PARTITIONS_LOGGED_SINCE = 18
 SPARE_SESSIONS = 1
 # A key on a table of as many bytes is worth two statements.
 LARGE_BYTES = 8 * 1024 * 1024
-_PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.FOREIGN_KEY, Shape.REFRESH, Shape.COMMENT)
+_PARALLEL_SHAPES = (Shape.INDEX, Shape.KEY, Shape.VIEW, Shape.FOREIGN_KEY, Shape.COMMENT)
 
 
 @dataclass(slots=True)
@@ -71,6 +71,15 @@ class LoadReport:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """An index to be made; ``constraint`` is added on it afterwards, where a key was split."""
+
+    work: Work
+    unique: bool
+    constraint: bytes = b""
+
+
 def make_extensions(cluster: Cluster, head: DumpHead) -> frozenset[str]:
     """Make the extensions that the loader may not, before anything of the dump is in the database. Their names."""
     wanted = {name: schema for name, schema in head.extensions.items() if name not in cluster.server.trusted}
@@ -85,24 +94,14 @@ def make_extensions(cluster: Cluster, head: DumpHead) -> frozenset[str]:
 
 
 class Loader:
-    """Loads one dump into one cluster; ``on_last_row`` is called when every row is there and only keys between tables are not."""
+    """Loads one dump into one cluster."""
 
-    def __init__(
-        self,
-        cluster: Cluster,
-        head: DumpHead,
-        reader: DumpReader,
-        *,
-        jobs: int,
-        reporter: Reporter,
-        on_last_row: Callable[[], None] = lambda: None,
-    ) -> None:
+    def __init__(self, cluster: Cluster, head: DumpHead, reader: DumpReader, *, jobs: int, reporter: Reporter) -> None:
         self.report = LoadReport()
         self._cluster = cluster
         self._head = head
         self._reader = reader
         self._jobs = jobs
-        self._on_last_row = on_last_row
         self._reporter = reporter
         self._stack = ExitStack()
         self._made_before: frozenset[str] = frozenset()
@@ -114,10 +113,9 @@ class Loader:
         self._sessions: list[Connection] = []
         self._row_sessions: list[Connection] = []
         self._rows: list[RowLoader] = []
-        self._indexes: list[Work] = []
-        self._keys: list[bytes] = []
+        self._indexes: list[_Index] = []
+        self._views: list[bytes] = []
         self._foreign_keys: list[Understood] = []
-        self._refreshes: list[bytes] = []
         self._comments: list[bytes] = []
         self._began = time.monotonic()
 
@@ -133,7 +131,7 @@ class Loader:
                         self._deal(item)
                     else:
                         self._take(understand(item))
-                self._settle(last=True)
+                self._settle()
                 self._flush()
                 self._run_batch(self._comments)
         except WorkFailed as failed:
@@ -238,7 +236,11 @@ class Loader:
 
     @property
     def _busy(self) -> bool:
-        return bool(self._rows or self._indexes or self._foreign_keys or self._refreshes)
+        return bool(self._rows or self._gathered)
+
+    @property
+    def _gathered(self) -> bool:
+        return bool(self._indexes or self._views or self._foreign_keys)
 
     def _connected(self) -> Connection:
         session = self._stack.enter_context(self._cluster.connect())
@@ -248,7 +250,7 @@ class Loader:
 
     def _deal(self, block: CopyBlock) -> None:
         """Rows go to whichever session has the least to do; a row that is cut goes on in the same one."""
-        if self._indexes or self._foreign_keys or self._refreshes:
+        if self._gathered:
             self._settle()
         self._flush()
         self._require_no_transaction()
@@ -280,48 +282,56 @@ class Loader:
         if found.shape is Shape.COMMENT:
             self._comments.append(found.text)
             return
+        if found.shape is Shape.VIEW:
+            self._views.append(found.text)
+            return
         if found.shape is Shape.FOREIGN_KEY:
             self._foreign_keys.append(found)
             return
-        if found.shape is Shape.REFRESH:
-            self._refreshes.append(found.text)
-            return
-        if self._foreign_keys or self._refreshes or len(self._indexes) >= MOST_GATHERED:
+        if self._foreign_keys or len(self._indexes) >= MOST_GATHERED:
             self._settle()
         weight = self._reader.table_bytes.get(found.table, 0)
         key = split_key(found.text) if weight >= LARGE_BYTES and found.table not in self._partitioned else None
         if key is not None:
-            self._keys.append(key[1])
-            self._indexes.append(Work(key[0], found.table, exclusive=False, weight=weight))
+            self._indexes.append(_Index(Work(key[0], found.table, exclusive=False, weight=weight), True, key[1]))
             return
-        self._indexes.append(Work(found.text, found.table, found.shape is not Shape.INDEX, weight))
+        unique = found.shape is Shape.KEY or found.text.startswith(b"CREATE UNIQUE ")
+        self._indexes.append(_Index(Work(found.text, found.table, found.shape is Shape.KEY, weight), unique))
 
-    def _settle(self, *, last: bool = False) -> None:
-        """Finish everything that was dealt; after the last of it nothing is run that touches a row."""
+    def _settle(self) -> None:
+        """Finish everything that was dealt."""
         self._finish_rows()
         self._flush()
         self._require_no_transaction()
-        works, self._indexes = self._indexes, []
-        if works:
-            self._reporter.step("indexes", "Indexes", f"{len(works)}")
-            self._share_cores(works)
-            run_works(self._sessions, works, self._reporter.check)
-            on_indexes, self._keys = self._keys, []
-            self._run_batch(on_indexes)
-            self._note_time("indexes")
+        self._make_gathered()
+
+    def _make_gathered(self) -> None:
+        """First the keys that foreign keys and views rest on; then foreign keys are validated beside the other indexes."""
+        indexes, self._indexes = self._indexes, []
+        views, self._views = self._views, []
         keys, self._foreign_keys = self._foreign_keys, []
-        if keys:
-            self._reporter.step("foreign_keys", "Foreign keys", f"{len(keys)}")
-            self._run_batch([found.text + b" NOT VALID" for found in keys])
-        with ThreadPoolExecutor(1, thread_name_prefix="validate") as pool:
-            validated = pool.submit(run_works, self._sessions, self._validations(keys), self._reporter.check)
-            refreshes, self._refreshes = self._refreshes, []
-            self._run_batch(refreshes)
-            if last:
-                self._on_last_row()
-            validated.result()
-        if keys:
-            self._note_time("foreign_keys")
+        if indexes or keys:
+            title = " and ".join(["Indexes"] * bool(indexes) + ["foreign keys"] * bool(keys)).capitalize()
+            self._reporter.step("indexes", title, f"{len(indexes) + len(keys)}")
+        referred = {table_name(found.other) for found in keys}
+        first: list[_Index] = []
+        others: list[_Index] = []
+        for one in indexes:
+            is_needed = one.unique and (views or one.work.table in referred)
+            (first if is_needed else others).append(one)
+        self._make(first, [])
+        self._run_batch(views)
+        self._run_batch([found.text + b" NOT VALID" for found in keys])
+        self._make(others, self._validations(keys))
+        if indexes or keys:
+            self._note_time("indexes")
+
+    def _make(self, indexes: Sequence[_Index], validations: Sequence[Work]) -> None:
+        works = [*validations, *(index.work for index in indexes)]
+        if indexes:
+            self._share_cores(works)
+        run_works(self._sessions, works, self._reporter.check)
+        self._run_batch([index.constraint for index in indexes if index.constraint])
 
     def _abandon_rows(self) -> None:
         for loader in self._rows:

@@ -7,11 +7,9 @@ than while it was loaded. The session's own settings win over any that the dump 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -89,42 +87,6 @@ def count_all(sessions: Sequence[Connection], reporter: Reporter) -> RowCounts:
         works.append(Work(query.as_bytes(sessions[0]), name, exclusive=False, take=take))
     run_works(sessions, works, reporter.check)
     return RowCounts(dict(sorted(counts.items())))
-
-
-class Counting:
-    """Counts every table's rows in sessions of its own while other work goes on. A context manager.
-
-    Left before its end it ends the cluster: a drill that failed counts no more.
-    """
-
-    def __init__(self, cluster: Cluster, jobs: int, reporter: Reporter) -> None:
-        self._cluster = cluster
-        self._jobs = jobs
-        self._reporter = reporter
-        self._sessions = ExitStack()
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="count rows")
-        self._counts: Future[RowCounts] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._counts is not None and not self._counts.done():
-            self._cluster.end()
-        self._pool.shutdown()
-        self._sessions.close()
-
-    def begin(self) -> None:
-        """From now on no row may change. Raises psycopg.Error."""
-        sessions = [self._sessions.enter_context(asking(self._cluster)) for _ in range(self._jobs)]
-        self._counts = self._pool.submit(count_all, sessions, self._reporter)
-
-    def result(self) -> RowCounts:
-        """Every table's rows, waiting for them. Raises WorkFailed, psycopg.Error."""
-        assert self._counts is not None, "nothing was begun"
-        return self._counts.result()
 
 
 def check_rows(found: RowCounts, wanted: Mapping[str, int] | None, dumped: Mapping[str, int]) -> Check:

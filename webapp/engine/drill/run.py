@@ -91,9 +91,8 @@ class _Drill:
                 reader = DumpReader(stack.enter_context(self._dump(contents)))
                 head = read_head(reader)
                 cluster = stack.enter_context(self._cluster(reader, head))
-                counting = stack.enter_context(questions.Counting(cluster, self.plan.jobs, self.reporter))
-                loaded = self._load(cluster, head, reader, counting)
-                self._ask(cluster, contents, loaded, counting)
+                loaded = self._load(cluster, head, reader)
+                self._ask(cluster, contents, loaded)
         except ArchiveError as error:
             self.load_seconds = self.load_seconds or time.monotonic() - self.began
             hint = error.hint or "Do not rely on this restore point; run a new backup and look at its drill."
@@ -152,10 +151,8 @@ class _Drill:
         self.facts |= {"server": tools.version, "cage": cage.strength.value, "database": cluster.database}
         self.reporter.log(f"PostgreSQL {tools.version} in a cage: {_CAGE_WORDS[cage.strength]}")
 
-    def _load(self, cluster: Cluster, head: DumpHead, reader: DumpReader, counting: questions.Counting) -> LoadReport:
-        loaded = Loader(
-            cluster, head, reader, jobs=self.plan.jobs, reporter=self.reporter, on_last_row=counting.begin
-        ).load()
+    def _load(self, cluster: Cluster, head: DumpHead, reader: DumpReader) -> LoadReport:
+        loaded = Loader(cluster, head, reader, jobs=self.plan.jobs, reporter=self.reporter).load()
         self.load_seconds = time.monotonic() - self.began
         if not reader.complete:
             raise ArchiveError("The dump lacks the last line that pg_dump writes: it was cut off.")
@@ -173,18 +170,19 @@ class _Drill:
         self.facts |= {"statements": loaded.statements, "phases": loaded.seconds}
         return loaded
 
-    def _ask(self, cluster: Cluster, contents: Contents, loaded: LoadReport, counting: questions.Counting) -> None:
+    def _ask(self, cluster: Cluster, contents: Contents, loaded: LoadReport) -> None:
         plan, manifest = self.plan, self.plan.manifest
         self.reporter.step("ask", "Questions")
         try:
-            with questions.asking(cluster) as session:
-                counts = counting.result()
+            with ExitStack() as stack:
+                sessions = [stack.enter_context(questions.asking(cluster)) for _ in range(plan.jobs)]
+                counts = questions.count_all(sessions, self.reporter)
                 self.facts |= {"tables": len(counts.counts), "rows": counts.total}
                 self.found.append(questions.check_rows(counts, manifest.table_rows, loaded.rows))
-                self.found.append(questions.check_constraints(session))
-                self.found.append(questions.check_sequences(session))
+                self.found.append(questions.check_constraints(sessions[0]))
+                self.found.append(questions.check_sequences(sessions[0]))
                 if manifest.is_odoo:
-                    self.found += self._ask_odoo(session, contents)
+                    self.found += self._ask_odoo(sessions[0], contents)
         except (WorkFailed, psycopg.Error) as error:
             self.reporter.check()
             cause = error.error if isinstance(error, WorkFailed) else error

@@ -28,8 +28,8 @@ class Shape(StrEnum):
     SEQUENCE = "sequence"
     INDEX = "index"
     KEY = "key"
+    VIEW = "view"
     FOREIGN_KEY = "foreign_key"
-    REFRESH = "refresh"
     COMMENT = "comment"
     RIGHTS = "rights"
     FOR_SUPERUSERS = "for_superusers"
@@ -42,7 +42,7 @@ class Understood:
     Attributes:
         table: The table that it changes, as "schema.table"; "" when that does not matter.
         name: The constraint, the extension or the schema it names, as written.
-        other: The extension's schema, as written.
+        other: The extension's schema, or the table that a foreign key refers to, as written.
     """
 
     text: bytes
@@ -66,7 +66,8 @@ _PATTERNS: tuple[tuple[Shape, re.Pattern[bytes]], ...] = tuple(
         (
             Shape.FOREIGN_KEY,
             rb"ALTER TABLE ONLY (?P<table>" + _NAME + rb")\s+ADD CONSTRAINT (?P<name>" + _IDENT + rb") FOREIGN KEY "
-            + _COLUMNS + rb" REFERENCES " + _NAME + _COLUMNS + rb"(?: MATCH FULL| ON (?:DELETE|UPDATE) " + _ACTION
+            + _COLUMNS + rb" REFERENCES (?P<other>" + _NAME + rb")" + _COLUMNS
+            + rb"(?: MATCH FULL| ON (?:DELETE|UPDATE) " + _ACTION
             + rb"| DEFERRABLE| INITIALLY DEFERRED)*\Z",
         ),
         (
@@ -77,7 +78,7 @@ _PATTERNS: tuple[tuple[Shape, re.Pattern[bytes]], ...] = tuple(
             Shape.EXTENSION,
             rb"CREATE EXTENSION (?:IF NOT EXISTS )?(?P<name>" + _IDENT + rb")(?: WITH SCHEMA (?P<other>" + _IDENT + rb"))?\Z",
         ),
-        (Shape.REFRESH, rb"REFRESH MATERIALIZED VIEW " + _NAME + rb"\Z"),
+        (Shape.VIEW, rb"CREATE (?:OR REPLACE )?VIEW " + _NAME + rb" (?:WITH \([^()]*\) )?AS\s"),
         (Shape.EXTENSION_COMMENT, rb"COMMENT ON EXTENSION (?P<name>" + _IDENT + rb") IS "),
         (Shape.SCHEMA, rb"CREATE SCHEMA (?P<name>" + _IDENT + rb")\Z"),
         (Shape.RIGHTS, rb"(?:GRANT|REVOKE|ALTER DEFAULT PRIVILEGES)\s"),
@@ -85,7 +86,7 @@ _PATTERNS: tuple[tuple[Shape, re.Pattern[bytes]], ...] = tuple(
         (Shape.FOR_SUPERUSERS, rb"(?:CREATE|ALTER) (?:PUBLICATION|SUBSCRIPTION|EVENT TRIGGER) "),
     )
 )  # fmt: skip
-_FIRST_WORDS = re.compile(rb"(?:SET|SELECT|COMMENT|CREATE|ALTER|GRANT|REVOKE|REFRESH)\s")
+_FIRST_WORDS = re.compile(rb"(?:SET|SELECT|COMMENT|CREATE|ALTER|GRANT|REVOKE)\s")
 _PLAIN_KEY = re.compile(
     rb"(?P<head>ALTER TABLE ONLY (?P<table>" + _NAME + rb")\s+ADD CONSTRAINT (?P<name>" + _IDENT + rb") "
     rb"(?:PRIMARY KEY|UNIQUE)) (?P<columns>" + _COLUMNS + rb")\Z"
