@@ -341,7 +341,7 @@ class Loader:
         """Helpers inside one build cost more than they give where there are builds enough for all sessions."""
         most = max(work.weight for work in works)
         heavy = sum(work.weight * 4 >= most for work in works)
-        helpers = 0 if heavy >= 2 * len(self._sessions) else 2
+        helpers = 0 if heavy >= len(self._sessions) else 2
         for session in self._sessions:
             session.execute(f"SET max_parallel_maintenance_workers = {helpers}".encode())
 
