@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from tests.support.host_places import host_server, place
+from tests.support.restore_tasks import archive, engine, instance
 
-__all__ = ["host_server", "place"]
+__all__ = ["archive", "engine", "host_server", "instance", "place"]
