@@ -72,3 +72,10 @@ def scratch(tmp_path: Path) -> Path:
         if directory != Path("/tmp"):
             directory.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture
+def ground(tmp_path: Path) -> Path:
+    """A directory for restores."""
+    (tmp_path / "restored").mkdir()
+    return tmp_path / "restored"

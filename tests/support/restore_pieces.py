@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.support.postgres import PostgresServer
 from webapp.core.manifest import Manifest, parse_manifest
-from webapp.core.restore_plans import RestoreOptions, RestorePlan
+from webapp.core.restore_plans import RestoreOptions, RestorePlan, RestoreResult
 from webapp.core.status import RestoreTarget
 from webapp.engine.intake import IntakePlan, take_in
 from webapp.engine.pgtools import find_tools
@@ -22,6 +22,8 @@ from webapp.engine.process import clean_environment, run
 from webapp.engine.report import SilentReporter
 from webapp.engine.shelf import open_shelf
 
+# The attachments of the Odoo that pieces are restored from: small, more than one block, empty.
+FILES = [b"one", b"two" * 70_000, b""]
 # What an audit hook hears of the calls that change the disk.
 CHANGES = ("os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.chown", "shutil.rmtree")
 
@@ -87,6 +89,25 @@ class Written:
 
     def __call__(self, data: Mapping[str, Any]) -> None:
         self.entries.append(json.loads(json.dumps(dict(data))))
+
+
+def check_and_run(module: Any, plan: RestorePlan) -> RestoreResult:
+    """Restore a piece with one of the engine's modules, whose check must allow it."""
+    report = module.check(plan, SilentReporter())
+    assert report.allowed, report
+    result = module.run(plan, Written(), SilentReporter())
+    assert isinstance(result, RestoreResult)
+    return result
+
+
+def tree(root: Path) -> dict[str, bytes | None]:
+    """Everything below a directory; None for what is no file."""
+    return {str(path.relative_to(root)): path.read_bytes() if path.is_file() else None for path in root.rglob("*")}
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """The files below a directory."""
+    return {name: content for name, content in tree(root).items() if content is not None}
 
 
 def killed_at(step: int, work: Callable[[Callable[[Mapping[str, Any]], None]], object], journal: Path) -> bool:
