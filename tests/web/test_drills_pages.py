@@ -13,6 +13,7 @@ from tests.support.app import BOB, Browser, RecordingQueue
 from tests.support.factories import make_archive, make_instance, make_job, make_run
 from webapp.core.reports import Check, CheckState
 from webapp.core.status import ArchiveState, ErrorCode, TaskStatus, VerificationStatus
+from webapp.engine.drill.cage import Strength
 from webapp.services import drills, retention_holds
 from webapp.services.wiring import Wiring
 from webapp.store.db import db, release, writing
@@ -49,7 +50,7 @@ def drill_of(app: Flask, point: int, checks: tuple[Check, ...] = ANSWERS, **valu
             drill.status, drill.started_at, drill.completed_at = TaskStatus.COMPLETED, now, now
             drill.checks = [check.as_json() for check in checks]
             drill.seconds = 541.0
-            drill.facts = {"tables": 10, "rows": 9026, "files": 500, "server_version": "15.18", "load_seconds": 300.0}
+            drill.facts = {"tables": 10, "rows": 9026, "files": 500, "server": "15.18", "load_seconds": 300.0}
             for name, value in values.items():
                 setattr(drill, name, value)
             archive = db.session.get_one(Archive, point)
@@ -97,6 +98,19 @@ def test_the_report_tells_each_question_its_evidence_and_the_time(app: Flask, bo
     assert "9 026 rows in 10 tables, as the manifest says." in text
     assert "No Odoo is set up for this." in text
     assert "hx-trigger" not in text.split("drill-progress")[1]
+
+
+@pytest.mark.parametrize("strength", Strength)
+def test_the_page_says_where_it_was_loaded_and_claims_no_cage_that_was_not_there(
+    strength: Strength, app: Flask, bob: Browser, point: int
+) -> None:
+    facts = {"server": "17.4", "cage": strength.value, "load_seconds": 300.0}
+
+    text = bob.get(f"/drills/{drill_of(app, point, facts=facts)}").text
+
+    assert "17.4" in text
+    assert ("without network" in text) == (strength is not Strength.PLAIN)
+    assert ("unprivileged" in text) == (strength is not Strength.USER)
 
 
 def test_a_failed_drill_says_not_to_rely_on_it(app: Flask, bob: Browser, point: int) -> None:
