@@ -1,4 +1,4 @@
-"""The filestore in a backup of a PostgreSQL server: of the dump's moment, whole, from here or over SSH, and only what belongs to it."""
+"""The filestore in a PostgreSQL backup: of the dump's moment, from here or over SSH, whole, or said what is missing."""
 
 from __future__ import annotations
 
@@ -82,6 +82,23 @@ def test_odoos_vacuum_is_held_off_until_the_files_are_copied(
     back_up(postgres_server.plan(fresh.filestore.parent), "fresh", tmp_path / "a.zip", reporter=Reporter())
 
     assert refused == ["LockNotAvailable"]
+
+
+def test_the_guard_waits_for_a_vacuum_that_is_under_way(
+    postgres_server: PostgresServer, prod: OdooDatabase, tmp_path: Path
+) -> None:
+    with postgres_server.connect("prod") as vacuum:
+        vacuum.execute("BEGIN")
+        vacuum.execute("LOCK ir_attachment IN SHARE MODE")
+        threading.Timer(0.5, lambda: _quietly(vacuum)).start()
+
+        backup = back_up(postgres_server.plan(prod.filestore.parent), "prod", tmp_path / "a.zip")
+
+    assert backup.reporter.warnings == []
+
+
+def _quietly(connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    connection.execute("ROLLBACK")
 
 
 def test_a_role_that_may_only_read_gets_a_warning_and_a_backup(
