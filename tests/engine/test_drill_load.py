@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.drills import empty_database, load_dump
 from webapp.core.errors import ArchiveError
+from webapp.engine.drill import load
 from webapp.engine.drill.cluster import ADMIN, Cluster
 from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
 from webapp.engine.drill.statements import Shape, understand
@@ -138,7 +139,11 @@ def test_what_was_loaded_in_parallel_ends_as_it_was_said(drill_database: Cluster
         assert comment == ("one; two",)
 
 
-def test_what_foreign_keys_and_views_rest_on_is_made_before_them(drill_database: Cluster) -> None:
+@pytest.mark.parametrize("most", [load.MOST_GATHERED_BYTES, 150])
+def test_what_foreign_keys_and_views_rest_on_is_made_before_them(
+    most: int, drill_database: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "MOST_GATHERED_BYTES", most)
     load_dump(
         drill_database,
         'CREATE TABLE public."T b" (id integer NOT NULL, code text);\nCREATE TABLE public.u (id integer NOT NULL, code text);\n'

@@ -9,7 +9,8 @@ from itertools import chain
 from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
 from webapp.engine.drill.statements import Shape, plain_name, understand
 
-MOST_GATHERED = 200_000
+# Statements that wait for others; a dump may hold comments and views as large as it likes.
+MOST_GATHERED_BYTES = 64 * 1024 * 1024
 _HEAD_SHAPES = (Shape.SETTING, Shape.SCHEMA, Shape.EXTENSION, Shape.EXTENSION_COMMENT, Shape.COMMENT, Shape.RIGHTS)
 
 
@@ -26,11 +27,13 @@ def read_head(reader: DumpReader) -> DumpHead:
     """Read up to the first statement that makes something; ``items`` still gives everything."""
     rest = iter(reader)
     taken: list[bytes | CopyBlock] = []
+    size = 0
     head = DumpHead(iter(()))
     for item in rest:
         taken.append(item)
         found = understand(item) if isinstance(item, bytes) else None
-        if found is None or found.shape not in _HEAD_SHAPES or len(taken) > MOST_GATHERED:
+        size += len(found.text) if found else 0
+        if found is None or found.shape not in _HEAD_SHAPES or size > MOST_GATHERED_BYTES:
             break
         if found.shape is Shape.EXTENSION:
             head.extensions[plain_name(found.name)] = plain_name(found.other) or "public"

@@ -16,16 +16,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import psycopg
-from psycopg import sql
 
 from webapp.core.errors import ArchiveError, HoldfastError
 from webapp.core.status import ErrorCode
 from webapp.core.text import strip_controls
 from webapp.engine.archive.sql_statements import table_name
-from webapp.engine.drill.cluster import ADMIN, LOADER, Cluster, Connection
+from webapp.engine.drill.cluster import Cluster, Connection
 from webapp.engine.drill.crew import RowLoader, Work, WorkFailed, run_works
-from webapp.engine.drill.dump_head import DumpHead
+from webapp.engine.drill.dump_head import MOST_GATHERED_BYTES, DumpHead
 from webapp.engine.drill.dump_reader import CopyBlock, DumpReader
+from webapp.engine.drill.extensions import make_extensions
 from webapp.engine.drill.statements import (
     Shape,
     Understood,
@@ -39,7 +39,6 @@ from webapp.engine.report import Reporter
 
 BATCH_STATEMENTS = 50
 BATCH_BYTES = 256 * 1024
-MOST_GATHERED = 200_000
 # https://www.postgresql.org/docs/current/errcodes-appendix.html: no room, shut down, system error, connection lost.
 _NOT_THE_DUMPS_FAULT = ("53", "57P", "58", "08")
 _MISSING_HERE = ("collation", "encoding", "extension", "access method")
@@ -80,19 +79,6 @@ class _Index:
     constraint: bytes = b""
 
 
-def make_extensions(cluster: Cluster, head: DumpHead) -> frozenset[str]:
-    """Make the extensions that the loader may not, before anything of the dump is in the database. Their names."""
-    wanted = {name: schema for name, schema in head.extensions.items() if name not in cluster.server.trusted}
-    with cluster.connect(ADMIN) as session:
-        for name, schema in wanted.items():
-            if schema not in ("public", "pg_catalog"):
-                text = sql.SQL("CREATE SCHEMA IF NOT EXISTS {} AUTHORIZATION {}")
-                session.execute(text.format(sql.Identifier(schema), sql.Identifier(LOADER)))
-            text = sql.SQL("CREATE EXTENSION {} WITH SCHEMA {} CASCADE")
-            session.execute(text.format(sql.Identifier(name), sql.Identifier(schema)))
-    return frozenset(wanted)
-
-
 class Loader:
     """Loads one dump into one cluster."""
 
@@ -117,6 +103,7 @@ class Loader:
         self._views: list[bytes] = []
         self._foreign_keys: list[Understood] = []
         self._comments: list[bytes] = []
+        self._gathered_bytes = 0
         self._began = time.monotonic()
 
     def load(self) -> LoadReport:
@@ -131,9 +118,7 @@ class Loader:
                         self._deal(item)
                     else:
                         self._take(understand(item))
-                self._settle()
-                self._flush()
-                self._run_batch(self._comments)
+                self._let_go()
         except WorkFailed as failed:
             raise self._judged(failed.error, failed.statement) from failed.error
         except psycopg.Error as error:
@@ -279,16 +264,16 @@ class Loader:
             raise ArchiveError("The dump leaves a transaction open, which pg_dump never does.", permanent=True)
 
     def _gather(self, found: Understood) -> None:
-        if found.shape is Shape.COMMENT:
-            self._comments.append(found.text)
-            return
-        if found.shape is Shape.VIEW:
-            self._views.append(found.text)
+        self._gathered_bytes += len(found.text)
+        if self._gathered_bytes > MOST_GATHERED_BYTES:
+            self._let_go()
+        if found.shape in (Shape.COMMENT, Shape.VIEW):
+            (self._comments if found.shape is Shape.COMMENT else self._views).append(found.text)
             return
         if found.shape is Shape.FOREIGN_KEY:
             self._foreign_keys.append(found)
             return
-        if self._foreign_keys or len(self._indexes) >= MOST_GATHERED:
+        if self._foreign_keys:
             self._settle()
         weight = self._reader.table_bytes.get(found.table, 0)
         key = split_key(found.text) if weight >= LARGE_BYTES and found.table not in self._partitioned else None
@@ -297,6 +282,13 @@ class Loader:
             return
         unique = found.shape is Shape.KEY or found.text.startswith(b"CREATE UNIQUE ")
         self._indexes.append(_Index(Work(found.text, found.table, found.shape is Shape.KEY, weight), unique))
+
+    def _let_go(self) -> None:
+        """Finish everything, comments too."""
+        self._settle()
+        self._flush()
+        comments, self._comments, self._gathered_bytes = self._comments, [], 0
+        self._run_batch(comments)
 
     def _settle(self) -> None:
         """Finish everything that was dealt."""
