@@ -32,13 +32,6 @@ def shelved(tmp_path: Path) -> Shelved:
     return shelve(tmp_path, odoo_zip(FILES))
 
 
-@pytest.fixture
-def ground(tmp_path: Path) -> Path:
-    """Where restores land."""
-    (tmp_path / "restored").mkdir()
-    return tmp_path / "restored"
-
-
 def lose_at(plan: RestorePlan, entry: int) -> RestorePlan:
     """Run until the journal's ``entry``-th word, at which the lease proves lost; the plan as the next holder has it."""
     written = Written()
