@@ -220,7 +220,14 @@ def add_drill(archive: Archive, at: datetime, checks: Sequence[Check], seconds: 
         "archive_id": archive.id,
         "checks": [check.as_json() for check in checks],
         "seconds": seconds,
-        "facts": {"tables": 10, "rows": 9026, "files": 500, "server": "15.18", "cage": "full", "load_seconds": seconds * 0.7},
+        "facts": {
+            "tables": 10,
+            "rows": 9026,
+            "files": 500,
+            "server": "15.18",
+            "cage": "full",
+            "load_seconds": seconds * 0.7,
+        },
     }
     drill = stored(Drill(type=TaskType.DRILL, **row), archive, at, seconds)
     if not good:
