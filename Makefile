@@ -24,7 +24,7 @@ lint: $(READY_DEV) ## Style, types, import contracts, templates
 	$(BIN)/lint-imports
 	$(BIN)/djlint --lint --quiet templates
 
-bench: $(READY_DEV) ## Measure backups side by side; BENCH_DB_MB and BENCH_FILES_MB set the sizes
+bench: $(READY_DEV) ## Measure backups side by side; BENCH_DB_MB, BENCH_FILES_MB, BENCH_ROUNDS
 	$(BIN)/python -m bench.backup
 
 bench-load: $(READY_DEV) ## 500 jobs due in the same minute

@@ -4,7 +4,7 @@ The drill is everything: its cluster made and removed, every byte of the archive
 every table counted, every attachment compared. The others only load, into a cluster with PostgreSQL's default settings that is
 there already: ``psql < dump.sql`` from a plain file, and ``pg_restore -j2`` of a custom dump.
 
-Sizes: ``BENCH_DB_MB`` (plain dump, default 1000), ``BENCH_FILES_MB`` (filestore, default 300), ``BENCH_ROUNDS`` (default 3; the
+Sizes: ``BENCH_DB_MB`` (plain dump, default 1000), ``BENCH_FILES_MB`` (filestore, default 300), ``BENCH_ROUNDS`` (default 5; the
 medians count). The ratios go to ``bench/results/drill.json``.
 """
 
@@ -100,7 +100,7 @@ class Workload:
 def main() -> None:
     """Build, measure, compare, write."""
     db_mb, files_mb = int(os.environ.get("BENCH_DB_MB", "1000")), int(os.environ.get("BENCH_FILES_MB", "300"))
-    rounds = int(os.environ.get("BENCH_ROUNDS", "3"))
+    rounds = int(os.environ.get("BENCH_ROUNDS", "5"))
     keep_memory_small()
     place = Path(tempfile.mkdtemp(prefix="holdfast-bench-", dir=os.environ.get("BENCH_DIR")))
     place.chmod(0o755)

@@ -15,9 +15,10 @@ import resource
 import shutil
 import time
 import traceback
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 SAMPLE_SECONDS = 0.05
@@ -71,6 +72,12 @@ def measure(name: str, work: Callable[[Path], None], place: Path) -> Measured:
         flush=True,
     )
     return measured
+
+
+def middle(found: Sequence[Measured]) -> Measured:
+    """The median of every number, each by itself."""
+    columns = zip(*(astuple(one)[1:] for one in found), strict=True)
+    return Measured(found[0].name, *(median(column) for column in columns))
 
 
 def _work(work: Callable[[Path], None], directory: Path) -> None:
