@@ -303,7 +303,7 @@ class Loader:
         views, self._views = self._views, []
         keys, self._foreign_keys = self._foreign_keys, []
         if indexes or keys:
-            title = " and ".join(["Indexes"] * bool(indexes) + ["foreign keys"] * bool(keys)).capitalize()
+            title = "Foreign keys" if not indexes else "Indexes and foreign keys" if keys else "Indexes"
             self._reporter.step("indexes", title, f"{len(indexes) + len(keys)}")
         referred = {table_name(found.other) for found in keys}
         first: list[_Index] = []

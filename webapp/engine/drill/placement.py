@@ -38,9 +38,9 @@ def spread_below(directory: str) -> None:
 def remove_cluster(home: str) -> None:
     """The files of each directory by two threads, for the kernel has all their pages to free; then the rest.
 
-    No symbolic link is followed, whatever the server's user left there.
+    No symbolic link is followed, whatever the server's user left there; what cannot be removed stays for the sweep.
     """
-    with ThreadPoolExecutor(2, thread_name_prefix="remove") as pool:
+    with ThreadPoolExecutor(2, thread_name_prefix="remove") as pool, contextlib.suppress(OSError):
         for _, _, names, descriptor in os.fwalk(home):
             list(pool.map(_unlink, names, repeat(descriptor)))
     shutil.rmtree(home, ignore_errors=True)
